@@ -1,0 +1,123 @@
+package layer
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// A Record is what a build remembers so that the next one need neither read nor
+// compress again: the stats and content sums of the entries, and where each
+// chunk lies in the blob. It does not change; safe for concurrent use.
+type Record struct {
+	compression    Compression
+	scannedAt      int64
+	digest, diffID sum256
+	size, rawSize  int64
+	entries        []Entry  // without Data, once decoded
+	sums           []sum256 // of the content of the entries
+	chunks         []chunkRecord
+}
+
+// A chunkRecord is what is remembered of one chunk of the blob.
+type chunkRecord struct {
+	rawSize int64
+	rawCRC  uint32 // Castagnoli, of the tar bytes
+	size    int64
+	sum     chunkSum
+	state   []byte // of the diffID's hash after the chunk; see resumeHash
+}
+
+// A chunkSum is the beginning of the sha256 of a compressed chunk: enough
+// against damage, and nobody who could forge it would have to.
+type chunkSum [16]byte
+
+func sumChunk(compressed []byte) chunkSum {
+	sum := sha256.Sum256(compressed)
+	return chunkSum(sum[:])
+}
+
+// Margins of trust. A file that was written just before it was scanned may be
+// written again without a change in its times, which move in steps.
+const (
+	clockTick      = int64(100 * time.Millisecond) // the kernel's is at most 10 ms
+	coarseTimeStep = int64(2 * time.Second)        // FAT's
+)
+
+// trusted says whether the stat of an entry, taken at scannedAt, tells every
+// later change of its content.
+func trusted(e *Entry, scannedAt int64) bool {
+	margin := clockTick
+	if e.CTime%int64(time.Second) == 0 {
+		margin = coarseTimeStep
+	}
+	return e.MTime < scannedAt-margin && e.CTime < scannedAt-margin
+}
+
+// sameStat says whether two files on disk are one and the same, unchanged.
+func sameStat(a, b *Entry) bool {
+	return a.Source != "" && a.Source == b.Source && a.Size == b.Size &&
+		a.MTime == b.MTime && a.CTime == b.CTime && a.Inode == b.Inode
+}
+
+// sameHeader says whether two entries differ in content and time at most.
+func sameHeader(a, b *Entry) bool {
+	if a.Name != b.Name || a.Kind != b.Kind {
+		return false
+	}
+	switch a.Kind {
+	case Link:
+		return a.Target == b.Target
+	case File:
+		return a.Size == b.Size && a.Mode == b.Mode
+	}
+	return a.Mode == b.Mode
+}
+
+// knows says whether entry i of the record has the content of e, as far as can be
+// told without reading a file.
+func (r *Record) knows(i int, e *Entry) bool {
+	old := &r.entries[i]
+	switch {
+	case e.Kind != File:
+		return true
+	case e.Source == "":
+		return old.Source == "" && sha256.Sum256(e.Data) == r.sums[i]
+	}
+	return sameStat(old, e) && trusted(old, r.scannedAt)
+}
+
+// Unchanged reports whether a build of tree would give the layer that r is of. It
+// reads nothing: an entry that its stat cannot vouch for counts as changed.
+func (r *Record) Unchanged(tree Tree, compression Compression) bool {
+	if r.compression != compression || len(r.entries) != len(tree.Entries) {
+		return false
+	}
+	for i := range tree.Entries {
+		e := &tree.Entries[i]
+		if !sameHeader(&r.entries[i], e) || !r.knows(i, e) {
+			return false
+		}
+	}
+	return true
+}
+
+// FromRecord returns the layer that r is of, whose bytes are in blobPath or, if
+// that is "", nowhere. It reads nothing; Compressed verifies what it reads.
+func FromRecord(r *Record, blobPath string) *Layer {
+	return &Layer{
+		compression: r.compression,
+		digest:      toHash(r.digest),
+		diffID:      toHash(r.diffID),
+		size:        r.size,
+		rawSize:     r.rawSize,
+		path:        blobPath,
+		stats:       Stats{RawBytes: r.rawSize, CompressedBytes: r.size},
+	}
+}
+
+// refreshed is r after a scan that found everything unchanged.
+func (r *Record) refreshed(tree Tree) *Record {
+	fresh := *r
+	fresh.entries, fresh.scannedAt = tree.Entries, tree.ScannedAt
+	return &fresh
+}
