@@ -59,7 +59,8 @@ func (b *build) plan() {
 		b.recall(i, e)
 		if isLarge(e) {
 			b.large[i] = &largeFile{}
-		} else if o := b.from[i]; o != i && !b.known[o] && b.large[o] == nil && b.settled[o] == nil {
+		}
+		if o := b.from[i]; o != i && !b.known[o] && b.large[o] == nil && b.settled[o] == nil {
 			b.settled[o] = make(chan struct{})
 		}
 	}
