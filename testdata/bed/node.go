@@ -118,7 +118,7 @@ func (b *Bed) nodeSystem(ctx context.Context, arch string) (string, error) {
 		return b.debianLayer(ctx, dir, "os", arch, layerRecipe{packages: []string{
 			"base-files", "bash", "ca-certificates", "coreutils", "dash", "debianutils", "diffutils", "findutils",
 			"gcc-12-base", "grep", "gzip", "hostname", "libacl1", "libattr1", "libc-bin", "libc6", "libcap2",
-			"libgcc-s1", "libgmp10", "libpcre2-8-0", "libprocps8", "libselinux1", "libstdc++6", "libssl3",
+			"libgcc-s1", "libgmp10", "libpcre2-8-0", "libproc2-0", "libselinux1", "libstdc++6", "libssl3",
 			"libsystemd0", "libtinfo6", "mawk", "ncurses-base", "openssl", "procps", "sed", "tar", "zlib1g",
 			"libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1", "libncursesw6",
 		}, more: func(t *tree) error {

@@ -64,7 +64,7 @@ func (b *Bed) Site(ctx context.Context, name string) (dir string, err error) {
 		if err != nil {
 			return err
 		}
-		b.log(fmt.Sprintf("writing the site %s: %d files, %d MB", name, size.files, size.bytes/1e6))
+		b.log(fmt.Sprintf("writing the site %s: %d files, %.1f MB", name, size.files, float64(size.bytes)/1e6))
 		return writeSite(ctx, dir, size, texts)
 	})
 }
