@@ -38,6 +38,7 @@ type Cache struct {
 	root     *os.Root
 	run      *run
 	maxBytes int64
+	tryLock  func(f *os.File, mode lockMode) (taken bool, err error)
 
 	mu   sync.Mutex
 	uses map[string]*lock // of what this Cache uses, by the path in the directory
@@ -45,7 +46,11 @@ type Cache struct {
 
 // Open opens the cache in dir, which it makes if it is missing. The caller
 // closes it. An error is a *DirError where the directory is unfit.
-func Open(dir string) (*Cache, error) {
+func Open(dir string) (*Cache, error) { return open(dir, tryLock) }
+
+func open(
+	dir string, tryLock func(f *os.File, mode lockMode) (bool, error),
+) (*Cache, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the cache %s: %w", dir, err)
@@ -64,7 +69,8 @@ func Open(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, unfit(abs, err)
 	}
-	c := &Cache{dir: abs, root: root, maxBytes: maxLayersBytes, uses: map[string]*lock{}}
+	c := &Cache{dir: abs, root: root, maxBytes: maxLayersBytes, tryLock: tryLock,
+		uses: map[string]*lock{}}
 	if err := c.prepare(); err != nil {
 		return nil, unfit(abs, errors.Join(err, root.Close()))
 	}

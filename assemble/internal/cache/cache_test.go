@@ -16,7 +16,7 @@ import (
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
 
-func open(t testing.TB, dir string) *Cache {
+func openCache(t testing.TB, dir string) *Cache {
 	t.Helper()
 	c, err := Open(dir)
 	if err != nil {
@@ -91,7 +91,7 @@ var siteKey = Key("site")
 
 func TestCacheRemembersALayer(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "cache")
-	first := open(t, dir)
+	first := openCache(t, dir)
 	if _, _, ok := first.Layer(siteKey); ok {
 		t.Error("an empty cache remembers something")
 	}
@@ -100,7 +100,7 @@ func TestCacheRemembersALayer(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	second := open(t, dir)
+	second := openCache(t, dir)
 	rec, blob, ok := second.Layer(siteKey)
 	if !ok || blob == "" {
 		t.Fatalf("Layer = %v, %q, %v", rec, blob, ok)
@@ -115,7 +115,7 @@ func TestCacheRemembersALayer(t *testing.T) {
 
 func TestCacheIsThere(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
-	c := open(t, dir)
+	c := openCache(t, dir)
 	got, err := os.ReadFile(filepath.Join(dir, "CACHEDIR.TAG"))
 	if err != nil || !strings.HasPrefix(string(got), "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("CACHEDIR.TAG: %q, %v", got, err)
@@ -140,7 +140,7 @@ func TestCacheIsThere(t *testing.T) {
 
 func TestKeepReplacesTheLayer(t *testing.T) {
 	dir := t.TempDir()
-	c := open(t, dir)
+	c := openCache(t, dir)
 	keep(t, c, siteKey, "old")
 	if _, blob, _ := c.Layer(siteKey); blob == "" {
 		t.Fatal("the old layer has no file")
@@ -156,7 +156,7 @@ func TestKeepReplacesTheLayer(t *testing.T) {
 }
 
 func TestKeepTakesTheLayerThatItGave(t *testing.T) {
-	c := open(t, t.TempDir())
+	c := openCache(t, t.TempDir())
 	want := digestOf(t, keep(t, c, siteKey, "same"))
 	rec, blob, _ := c.Layer(siteKey)
 	again := layer.FromRecord(rec, blob)
@@ -169,8 +169,8 @@ func TestKeepTakesTheLayerThatItGave(t *testing.T) {
 }
 
 func TestKeepRefusesWhatItCannotMove(t *testing.T) {
-	c := open(t, t.TempDir())
-	other := open(t, t.TempDir())
+	c := openCache(t, t.TempDir())
+	other := openCache(t, t.TempDir())
 	l, rec := build(t, other, "x")
 	if err := c.Keep(t.Context(), siteKey, l, rec); err == nil {
 		t.Error("a layer of another cache was kept")
@@ -192,7 +192,7 @@ func TestKeepRefusesWhatItCannotMove(t *testing.T) {
 }
 
 func TestKeepStopsWhenCancelled(t *testing.T) {
-	c := open(t, t.TempDir())
+	c := openCache(t, t.TempDir())
 	release, err := c.change(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestADamagedEntryIsAMiss(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := open(t, t.TempDir())
+			c := openCache(t, t.TempDir())
 			l := keep(t, c, siteKey, "content")
 			if err := tt.damage(t, filepath.Join(c.dir, layersDir, siteKey), l.Path()); err != nil {
 				t.Fatal(err)
@@ -270,7 +270,7 @@ func TestConcurrentKeepsLeaveAWholeEntry(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	for i := range 8 {
-		c := open(t, dir)
+		c := openCache(t, dir)
 		wg.Go(func() {
 			for j := range 5 {
 				l, rec := build(t, c, fmt.Sprint(i, j))
@@ -290,7 +290,7 @@ func TestConcurrentKeepsLeaveAWholeEntry(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	c := open(t, dir)
+	c := openCache(t, dir)
 	rec, blob, ok := c.Layer(siteKey)
 	if !ok || blob == "" {
 		t.Fatalf("Layer = %q, %v", blob, ok)
@@ -300,7 +300,7 @@ func TestConcurrentKeepsLeaveAWholeEntry(t *testing.T) {
 
 func TestOpenSweepsWhatKilledProcessesLeft(t *testing.T) {
 	dir := t.TempDir()
-	alive := open(t, dir)
+	alive := openCache(t, dir)
 	dead := filepath.Join(dir, tempDir, "run-dead")
 	old := filepath.Join(dir, tempDir, "old")
 	young := filepath.Join(dir, tempDir, "young")
@@ -322,12 +322,51 @@ func TestOpenSweepsWhatKilledProcessesLeft(t *testing.T) {
 	if err := os.Chtimes(alive.Temp(), long, long); err != nil {
 		t.Fatal(err)
 	}
-	open(t, dir)
+	openCache(t, dir)
 	for name, want := range map[string]bool{dead: false, dead + lockExt: false, old: false,
 		young: true, alive.Temp(): true} {
 		if _, err := os.Lstat(name); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestWithoutLocksAllButProtectionWorks(t *testing.T) {
+	dir := t.TempDir()
+	noLocks := func(*os.File, lockMode) (bool, error) { return false, errors.ErrUnsupported }
+	alive, err := open(dir, noLocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := digestOf(t, keep(t, alive, siteKey, "x"))
+	dead := filepath.Join(dir, tempDir, "run-dead")
+	if err := errors.Join(os.Mkdir(dead, 0o700), os.WriteFile(dead+lockExt, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * staleAfter)
+	if err := os.Chtimes(dead+lockExt, long, long); err != nil {
+		t.Fatal(err)
+	}
+	c, err := open(dir, noLocks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(dead); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("debris of a day ago is still there: %v", err)
+	}
+	rec, blob, ok := c.Layer(siteKey)
+	if !ok || blob == "" || digestOf(t, layer.FromRecord(rec, blob)) != want {
+		t.Errorf("Layer = %q, %v", blob, ok)
+	}
+	if freed, err := c.Prune(t.Context(), PruneOptions{All: true}); err != nil ||
+		freed.Total().Entries != 1 {
+		t.Errorf("Prune = %+v, %v", freed, err)
+	}
+	if err := errors.Join(c.Close(), alive.Close()); err != nil {
+		t.Error(err)
+	}
+	if got := files(t, filepath.Join(dir, tempDir)); len(got) > 0 {
+		t.Errorf("left %q in temp/", got)
 	}
 }
 
@@ -349,7 +388,7 @@ func TestOpenFollowsALinkToTheCache(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	c := open(t, link)
+	c := openCache(t, link)
 	digestOf(t, keep(t, c, siteKey, "x"))
 }
 
@@ -394,7 +433,7 @@ func TestKeysOfDifferentPartsDiffer(t *testing.T) {
 
 func TestPackagesIsKeptBetweenRuns(t *testing.T) {
 	dir := t.TempDir()
-	first := open(t, dir)
+	first := openCache(t, dir)
 	npm, err := first.Packages(t.Context(), "npm")
 	if err != nil {
 		t.Fatal(err)
@@ -402,13 +441,35 @@ func TestPackagesIsKeptBetweenRuns(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(npm, "index"), []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again, err := open(t, dir).Packages(t.Context(), "npm")
+	again, err := openCache(t, dir).Packages(t.Context(), "npm")
 	if err != nil || again != npm {
 		t.Errorf("Packages = %q, %v, want %q", again, err, npm)
 	}
 	for _, bad := range []string{"", ".", "..", "a/b", "../x", "/x", "x.lock"} {
 		if got, err := first.Packages(t.Context(), bad); err == nil {
 			t.Errorf("Packages(%q) = %q", bad, got)
+		}
+	}
+}
+
+// BenchmarkAHit is what an unchanged build pays for the cache.
+func BenchmarkAHit(b *testing.B) {
+	dir := b.TempDir()
+	c := openCache(b, dir)
+	keep(b, c, siteKey, "x")
+	if err := c.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		c, err := Open(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, blob, ok := c.Layer(siteKey); !ok || blob == "" {
+			b.Fatal("no hit")
+		}
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

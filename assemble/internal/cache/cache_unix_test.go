@@ -45,7 +45,7 @@ func TestProcessesKeepOneSite(t *testing.T) {
 	if role := os.Getenv(childEnv); role != "" {
 		dir, id, _ := strings.Cut(role, "\n")
 		for i := range 20 {
-			c := open(t, dir)
+			c := openCache(t, dir)
 			digestOf(t, keep(t, c, siteKey, fmt.Sprint(id, i)))
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestProcessesKeepOneSite(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	c := open(t, dir)
+	c := openCache(t, dir)
 	rec, blob, ok := c.Layer(siteKey)
 	if !ok || blob == "" {
 		t.Fatalf("Layer = %q, %v", blob, ok)
@@ -81,7 +81,7 @@ func TestProcessesKeepOneSite(t *testing.T) {
 
 func TestAKilledProcessLeavesNothing(t *testing.T) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		c := open(t, dir)
+		c := openCache(t, dir)
 		build(t, c, "half-way")
 		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestAKilledProcessLeavesNothing(t *testing.T) {
 	if got := files(t, filepath.Join(dir, tempDir)); len(got) != 2 {
 		t.Fatalf("the child left %q, want a lock and a spool", got)
 	}
-	if err := open(t, dir).Close(); err != nil {
+	if err := openCache(t, dir).Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := files(t, filepath.Join(dir, tempDir)); len(got) > 0 {
@@ -147,7 +147,7 @@ func TestOpenRefusesWhatItCannotWrite(t *testing.T) {
 	if err := os.Chmod(parent, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, dir).Close(); err != nil {
+	if err := openCache(t, dir).Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, sub := range []string{tempDir, "."} {
@@ -195,7 +195,7 @@ func asNobody(t *testing.T) {
 
 func TestAFifoInTheCacheBlocksNobody(t *testing.T) {
 	dir := t.TempDir()
-	c := open(t, dir)
+	c := openCache(t, dir)
 	l := keep(t, c, siteKey, "x")
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestAFifoInTheCacheBlocksNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c = open(t, dir)
+	c = openCache(t, dir)
 	if _, _, ok := c.Layer(siteKey); ok {
 		t.Error("a fifo is a record")
 	}

@@ -52,7 +52,7 @@ func (c *Cache) lock(rel string, mode lockMode, flags int) (*lock, error) {
 		return nil, err
 	}
 	l := &lock{f}
-	if err := l.take(mode); err != nil {
+	if err := c.take(l, mode); err != nil {
 		l.release()
 		return nil, err
 	}
@@ -71,10 +71,10 @@ func (c *Cache) lock(rel string, mode lockMode, flags int) (*lock, error) {
 	return nil, err
 }
 
-// take locks the file. Without locks shared ones are as good as had, since
-// nobody can take them away.
-func (l *lock) take(mode lockMode) error {
-	taken, err := tryLock(l.file, mode)
+// take locks the file. On a file system without locks shared ones are as good
+// as had: nobody can have an exclusive one.
+func (c *Cache) take(l *lock, mode lockMode) error {
+	taken, err := c.tryLock(l.file, mode)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported) && mode == shared:
 		return nil

@@ -11,7 +11,7 @@ import (
 
 func TestUsageCountsByKind(t *testing.T) {
 	dir := t.TempDir()
-	c := open(t, dir)
+	c := openCache(t, dir)
 	fill(t, c)
 	got, err := c.Usage(t.Context())
 	if err != nil {
@@ -57,9 +57,9 @@ func fill(t *testing.T, c *Cache) {
 
 func TestPruneLeavesWhatIsInUseAndForeign(t *testing.T) {
 	dir := t.TempDir()
-	user := open(t, dir)
+	user := openCache(t, dir)
 	fill(t, user)
-	c := open(t, dir)
+	c := openCache(t, dir)
 	freed, err := c.Prune(t.Context(), PruneOptions{All: true})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestLayerCountsAsUse(t *testing.T) {
 	c := closedAfterKeeping(t, "a", "b")
 	age(t, c, "a", 3*time.Hour)
 	age(t, c, "b", 2*time.Hour)
-	reader := open(t, c.dir)
+	reader := openCache(t, c.dir)
 	reader.Layer(Key("a"))
 	if err := reader.Close(); err != nil {
 		t.Fatal(err)
@@ -164,14 +164,14 @@ func TestKeepMakesRoom(t *testing.T) {
 func closedAfterKeeping(t *testing.T, names ...string) *Cache {
 	t.Helper()
 	dir := t.TempDir()
-	writer := open(t, dir)
+	writer := openCache(t, dir)
 	for _, name := range names {
 		keep(t, writer, Key(name), "content of "+name)
 	}
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return open(t, dir)
+	return openCache(t, dir)
 }
 
 func age(t *testing.T, c *Cache, name string, by time.Duration) {

@@ -12,8 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/decant-build/decant/assemble/internal/layer"
 )
 
 func TestScanRefusesWhatIsNoFile(t *testing.T) {
@@ -79,7 +82,7 @@ func TestScanRefusesNames(t *testing.T) {
 		}
 	}
 	for _, s := range got {
-		if strings.ContainsAny(s, "\n\xff\x7f") {
+		if strings.ContainsAny(s, "\n\x7f") || !utf8.ValidString(s) {
 			t.Errorf("%q has raw foreign text", s)
 		}
 	}
@@ -105,7 +108,8 @@ func TestScanRefusesLongPaths(t *testing.T) {
 
 func TestScanRefusesLinksWithStrangeTargets(t *testing.T) {
 	got := problemsOf(t, grow(t, "f", "l -> a\nb", "m -> \xff"), ScanOptions{})
-	if len(got) != 2 || strings.ContainsAny(strings.Join(got, ""), "\n\xff") {
+	all := strings.Join(got, "")
+	if len(got) != 2 || strings.Contains(all, "\n") || !utf8.ValidString(all) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -139,6 +143,75 @@ func TestScanReportsWhatItMayNotRead(t *testing.T) {
 	if !slices.Equal(got, []string{"it cannot be read: permission denied"}) {
 		t.Errorf("got %q", got)
 	}
+}
+
+// FuzzALayerTakesWhatIsScanned gives the scan any name and target that the
+// system takes: what it lets through, the layer's own checks must accept.
+func FuzzALayerTakesWhatIsScanned(f *testing.F) {
+	f.Add("index.html", "a")
+	f.Add(".wh.x", "..")
+	f.Add("a\xff", "b\n")
+	f.Add("\u0085", "x/../y")
+	f.Fuzz(func(t *testing.T, name, target string) {
+		if strings.Contains(name, "/") {
+			return
+		}
+		dir := grow(t, "site/index.html", "site/d/")
+		bad := os.WriteFile(filepath.Join(dir, "site/d", name), nil, 0o644)
+		badLink := os.Symlink(target, filepath.Join(dir, "site/link"))
+		if bad != nil && badLink != nil {
+			return
+		}
+		tree, _, err := Scan(t.Context(), filepath.Join(dir, "site"), ScanOptions{Prefix: "p"})
+		if err != nil {
+			return
+		}
+		l, _, err := layer.Build(t.Context(), tree, layer.Options{
+			Compression: layer.Gzip, Temp: t.TempDir()})
+		if err != nil {
+			t.Fatalf("Scan lets %q, %q through: %v", name, target, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzLinksLeadWhereTheSystemSays compares the resolution of random links with
+// os.Root's, which refuses what leaves the directory.
+func FuzzLinksLeadWhereTheSystemSays(f *testing.F) {
+	f.Add("..", "a/l", "d/l1")
+	f.Add("l1/../f", "d/e/..", "d/../..")
+	f.Add("a/l0", "l2", "l1")
+	f.Add("d/e/../../l1", "d/l3/../x", "./f")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		dir := grow(t, "f", "d/e/x")
+		at := []string{"l1", "d/l2", "d/e/l3"}
+		for i, target := range []string{a, b, c} {
+			if os.Symlink(target, filepath.Join(dir, at[i])) != nil {
+				return
+			}
+		}
+		w := newWalker(ScanOptions{})
+		var err error
+		if w.root, err = openRoot(dir); err != nil {
+			t.Fatal(err)
+		}
+		defer w.root.Close()
+		top, err := w.walk(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := &resolver{entries: w.flatten(top)}
+		for i, target := range []string{a, b, c} {
+			_, err := w.root.Stat(at[i])
+			if inside := links.resolve(at[i], target) == linkInside; inside && err != nil &&
+				!errors.Is(err, unix.ENOTDIR) || !inside && err == nil {
+				t.Errorf("%s -> %q among %q: inside is %v; %v", at[i], target,
+					[]string{a, b, c}, inside, err)
+			}
+		}
+	})
 }
 
 // asNobody runs the calling test in a child process without privileges.
