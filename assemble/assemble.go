@@ -1,0 +1,170 @@
+// Package assemble pours a front-end into a web-server image.
+//
+// Build reads as the pipeline it is: find the input, open the base and scan the
+// site side by side, write the site's layer (or find that it is unchanged), lay
+// it on the base's image of every platform, and hand the result to the
+// registries and files that were asked for.
+//
+// It promises that equal inputs give equal images, whatever the machine, the
+// time or the place of the directory; that base layers are never read unless an
+// output needs their bytes; and that after an error or a cancelled context no
+// tag has moved, and no half-written file, directory or temporary file is left.
+//
+// It does not know registries: Options.Pull and Options.Push are the caller's.
+// It does not print: Options.Progress is told what happens.
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/decant-build/decant/assemble/internal/cache"
+	"github.com/decant-build/decant/assemble/internal/layer"
+)
+
+// Build makes the image that o describes and writes it to o's outputs. Errors
+// that the caller fixes in o itself have a method Usage() bool that returns
+// true; where there is a way out, an error has a method Hint() string.
+func Build(ctx context.Context, o Options) (*Result, error) {
+	b, err := newBuild(o)
+	if err != nil {
+		return nil, err
+	}
+	// The base keeps this context for what it reads later; the first error ends it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	var base *Base
+	var tree layer.Tree
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		if base, err = b.openBase(ctx); err != nil {
+			cancel(err)
+		}
+		return err
+	})
+	g.Go(func() (err error) {
+		if tree, err = b.scan(ctx); err != nil {
+			cancel(err)
+		}
+		return err
+	})
+	err = g.Wait()
+	if base != nil && base.Close != nil {
+		defer base.Close()
+	}
+	if err != nil {
+		return nil, firstCause(ctx, err)
+	}
+
+	parts, err := b.choosePlatforms(base)
+	if err != nil {
+		return nil, err
+	}
+	b.openCache()
+	defer b.closeCache()
+	site, err := b.siteLayer(ctx, tree, parts)
+	if err != nil {
+		return nil, err
+	}
+	defer site.layer.Close()
+	image, err := b.image(base, parts, site)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := b.publish(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	return b.result(image, site, refs)
+}
+
+// Plan returns what Build would do as a Dockerfile that docker build would turn
+// into an image with the same content. It executes nothing.
+func Plan(o Options) (string, error) {
+	b, err := newBuild(o)
+	if err != nil {
+		return "", err
+	}
+	return b.plan().Dockerfile(), nil
+}
+
+// firstCause prefers the error that cancelled the rest to the cancellation
+// that the rest reports.
+func firstCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// build is one run of Build: the options with their defaults, checked.
+type build struct {
+	Options
+	input     input
+	cache     *cache.Cache // nil without a cache
+	platforms platformList
+	layerForm layer.Compression
+	webRoot   string // relative and clean, as names in a tar
+}
+
+func newBuild(o Options) (*build, error) {
+	b := &build{Options: o}
+	if b.Dir == "" {
+		b.Dir = "."
+	}
+	if b.Base == "" {
+		b.Base = DefaultBase
+	}
+	if b.WebRoot == "" {
+		b.WebRoot = DefaultWebRoot
+	}
+	if b.Progress == nil {
+		b.Progress = silent{}
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.input, err = findInput(b.Dir, b.Dist); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// silent is the Progress of a caller that wants none.
+type silent struct{}
+
+func (silent) Fact(string, string)          {}
+func (silent) Warn(string)                  {}
+func (silent) Layer(int, int, int64, int64) {}
+
+// result gathers what Build returns.
+func (b *build) result(m finished, site *siteLayer, refs []string) (*Result, error) {
+	r := &Result{References: refs, Images: m.images, Layer: site.info}
+	var err error
+	if r.Digest, err = m.manifest.Digest(); err != nil {
+		return nil, err
+	}
+	if r.Size, err = m.manifest.Size(); err != nil {
+		return nil, err
+	}
+	r.MediaType, err = m.manifest.MediaType()
+	return r, err
+}
+
+// finished is the image as it is published.
+type finished struct {
+	manifest Manifest
+	images   []PlatformImage
+}
+
+// platformText writes a platform as users do.
+func platformText(p v1.Platform) string {
+	return strings.TrimSuffix(fmt.Sprintf("%s/%s/%s", p.OS, p.Architecture, p.Variant), "/")
+}

@@ -1,0 +1,176 @@
+package assemble
+
+import (
+	"context"
+	"io"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Defaults of Options.
+const (
+	DefaultBase    = "docker.io/library/nginx:stable-alpine"
+	DefaultWebRoot = "/usr/share/nginx/html"
+)
+
+// Options says what to build and where it goes. The zero value of every field
+// but Pull is useful.
+type Options struct {
+	// Dir is the directory that holds the input; "" is ".".
+	Dir string
+	// Dist, if set, is a finished site: no detection, no build step. A relative
+	// path starts at Dir.
+	Dist string
+
+	// Base is the web server's image: a registry reference, "oci:DIR[:TAG]",
+	// "oci-archive:FILE", "docker-archive:FILE" or "scratch"; "" is DefaultBase.
+	Base string
+	// WebRoot is the absolute directory of the image that receives the site;
+	// "" is DefaultWebRoot.
+	WebRoot string
+	// Platforms is "all" or a list such as "linux/amd64,linux/arm64/v8"; "" takes
+	// amd64 and arm64 as far as the base has them.
+	Platforms string
+
+	// Image configuration, added to what the base has.
+	Labels      map[string]string
+	Annotations map[string]string
+	Env         []string // K=V
+	Ports       []string // "8080", "8080/tcp"
+	User        string   // "" keeps the base's
+
+	// Created is the time of the image and of its history; the zero value is the
+	// Unix epoch, so that equal inputs give equal images.
+	Created time.Time
+	// Compression is "gzip" or "zstd"; "" is gzip.
+	Compression string
+	// KeepExec lets a file's executable bit survive (0755 rather than 0644).
+	KeepExec bool
+	// AllowSecrets are globs of file names that are published although they look
+	// like secrets.
+	AllowSecrets []string
+
+	// CacheDir holds what decant may reuse between runs; "" is no cache.
+	CacheDir string
+	// NoCache ignores what earlier runs left in CacheDir; it is still written.
+	NoCache bool
+	// TempDir is used where there is no cache; "" is os.TempDir.
+	TempDir string
+
+	// Pull resolves a base in a registry. It is called at most once.
+	Pull func(ctx context.Context, ref string) (*Base, error)
+	// Push, if not nil, receives the image.
+	Push Pusher
+	// Outputs are further places the image is written to.
+	Outputs []Output
+	// Progress, if not nil, is told what happens.
+	Progress Progress
+}
+
+// Base is an image to build on: an index of images, or a single one.
+type Base struct {
+	// Name is the full reference for the annotation
+	// org.opencontainers.image.base.name; "" for a base that no registry has.
+	Name   string
+	Digest v1.Hash
+	Index  v1.ImageIndex // nil for a single image
+	Image  v1.Image      // nil for an index
+	// Close releases the files that an archive or layout holds open; may be nil.
+	Close func() error
+}
+
+// Manifest is the index, or else the image.
+func (b *Base) Manifest() Manifest {
+	if b.Index != nil {
+		return b.Index
+	}
+	return b.Image
+}
+
+// Manifest is what v1.Image and v1.ImageIndex have in common: a document that
+// an output can name.
+type Manifest interface {
+	Digest() (v1.Hash, error)
+	Size() (int64, error)
+	MediaType() (types.MediaType, error)
+	RawManifest() ([]byte, error)
+}
+
+// Pusher is one push, to one or more names in registries.
+type Pusher interface {
+	// Upload sends layers ahead of the image. It is idempotent, and may run
+	// beside Stream.
+	Upload(ctx context.Context, layers ...v1.Layer) error
+	// Stream sends a layer while it is being written: r gives its bytes, and
+	// wait, once r has ended, its digest and size. After an error the layer is
+	// simply not there, and Push sends it.
+	Stream(ctx context.Context, r io.Reader, wait func() (v1.Hash, int64, error)) error
+	// Push sends what is still missing, then moves the tags. It returns the
+	// immutable references, one a repository.
+	Push(ctx context.Context, m Manifest) ([]string, error)
+}
+
+// OutputKind names a form in which an image is written to disk.
+type OutputKind string
+
+// The kinds of Output.
+const (
+	Layout        OutputKind = "oci"            // a directory
+	OCIArchive    OutputKind = "oci-archive"    // a tar of such a directory
+	DockerArchive OutputKind = "docker-archive" // what docker save writes
+	Store         OutputKind = "store"          // decant's own images
+)
+
+// Output is a place on disk.
+type Output struct {
+	Kind OutputKind
+	// Path is the directory or file; for Store the store's directory.
+	Path string
+	// Names are the tags or references that the image gets there.
+	Names []string
+}
+
+// Progress receives what a build does. Methods are called from several
+// goroutines at once and must not block.
+type Progress interface {
+	// Fact reports something settled: topic is one word such as "base".
+	Fact(topic, text string)
+	// Warn reports something the user should know that is no error.
+	Warn(text string)
+	// Layer reports the site's layer in the making: what was read of what there is.
+	Layer(files, totalFiles int, bytes, totalBytes int64)
+}
+
+// Result is a finished build.
+type Result struct {
+	// References are immutable, one for each place the image went to:
+	// "host/repo@sha256:…", "oci:DIR@sha256:…", "name@sha256:…".
+	References []string
+	Digest     v1.Hash
+	MediaType  types.MediaType
+	Size       int64 // of the manifest or index itself
+	Images     []PlatformImage
+	Layer      LayerInfo
+}
+
+// PlatformImage is one image of a Result.
+type PlatformImage struct {
+	Platform string
+	Digest   v1.Hash
+}
+
+// LayerInfo describes the site's layer.
+type LayerInfo struct {
+	Digest, DiffID v1.Hash
+	Files          int
+	SiteBytes      int64 // sum of the files
+	TarBytes       int64 // uncompressed layer
+	Bytes          int64 // compressed layer
+	// Unchanged is set when an earlier build's layer was used as it was, without
+	// reading a file. Otherwise ReusedChunks of the layer's Chunks were taken from
+	// it, compressed as they were.
+	Unchanged            bool
+	ReusedChunks, Chunks int
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/decant-build/decant/assemble"
+)
+
+// buildOptions are what the flags, the environment and the configuration file
+// of a build say; see settings.go for which wins.
+type buildOptions struct {
+	tags    []string
+	outputs []string
+
+	base     string
+	dist     string
+	webRoot  string
+	platform string
+
+	labels      []string
+	annotations []string
+	env         []string
+	ports       []string
+	user        string
+
+	compression  string
+	keepExec     bool
+	allowSecrets []string
+	noCache      bool
+
+	digestFile   string
+	metadataFile string
+	imageRefs    string
+
+	ui     uiOptions
+	client clientOptions
+}
+
+func (o *buildOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&o.tags, "tag", "t", nil,
+		"a `REF` for the image; without a registry host it is stored locally (repeatable)")
+	fs.StringArrayVarP(&o.outputs, "output", "o", nil,
+		"where it goes: registry, store, oci:DIR, oci-archive:FILE or docker-archive:FILE as `DST` (repeatable)")
+	fs.StringVar(&o.metadataFile, "metadata-file", "", "write the result as JSON to `FILE`, as docker buildx does")
+	fs.StringVar(&o.imageRefs, "image-refs", "", "write every pushed reference to `FILE`, as ko does")
+	fs.StringVar(&o.digestFile, "digest-file", "", "write the image's digest to `FILE`")
+	o.addInputFlags(fs)
+	o.ui.addFlags(fs)
+	o.client.addFlags(fs)
+}
+
+// addInputFlags adds what decides the image's content; plan has the same.
+func (o *buildOptions) addInputFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.base, "base", assemble.DefaultBase,
+		"the web server's image: a registry `REF`, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or scratch; $DECANT_BASE")
+	fs.StringVar(&o.dist, "dist", "", "the finished site is in `DIR`: nothing is built")
+	fs.StringVar(&o.webRoot, "web-root", assemble.DefaultWebRoot, "the site's `DIR` in the image")
+	fs.StringVar(&o.platform, "platform", "",
+		"`LIST` of platforms, or all (default linux/amd64,linux/arm64 where the base has them)")
+	fs.StringArrayVar(&o.labels, "label", nil, "add the label `K=V` to the image (repeatable)")
+	fs.StringArrayVar(&o.annotations, "annotation", nil, "add the annotation `K=V` to manifest and index (repeatable)")
+	fs.StringArrayVar(&o.env, "env", nil, "set `K=V` in the image's environment (repeatable)")
+	fs.StringArrayVar(&o.ports, "port", nil, "declare that the image listens on `PORT`, as 8080 or 8080/tcp (repeatable)")
+	fs.StringVar(&o.user, "user", "", "the `USER[:GROUP]` that the image runs as")
+	fs.StringVar(&o.compression, "compression", "gzip", "of the site's layer: gzip or zstd (`NAME`)")
+	fs.BoolVar(&o.keepExec, "keep-exec", false, "keep the executable bit of files (0755); otherwise every file is 0644")
+	fs.StringArrayVar(&o.allowSecrets, "allow-secrets", nil,
+		"publish files that look like secrets if their name matches `GLOB` (repeatable)")
+	fs.BoolVar(&o.noCache, "no-cache", false, "read and compress everything, whatever earlier runs left")
+}
+
+func newBuildCommand(std stdio) *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build [PATH]",
+		Short: "Build an image from a directory and push or write it",
+		Long: "build adds the finished site in PATH (or --dist) to the base image as one layer, for every\n" +
+			"platform, and pushes the result to the tags that name a registry. It prints the immutable\n" +
+			"reference. Every flag can stand in .decant.yaml or under \"decant\" in package.json.",
+		Example: "  decant build dist -t registry.example.com/shop/web:1.4\n" +
+			"  decant build . --dist dist --base nginxinc/nginx-unprivileged -t ghcr.io/me/web -t ghcr.io/me/web:1\n" +
+			"  decant build dist --base oci:nginx -o oci-archive:web.tar",
+		Args: argCount(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			return runBuild(cmd.Context(), &o, cmd.Flags(), dir, std)
+		},
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+// check reports what cannot work, before anything is touched.
+func (o *buildOptions) check() error {
+	for _, kv := range slices.Concat(o.labels, o.annotations, o.env) {
+		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" {
+			return usagef("write it as KEY=VALUE", "malformed setting %q", kv)
+		}
+	}
+	for _, file := range []string{o.digestFile, o.metadataFile, o.imageRefs} {
+		if file == "" {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+			return usagef("create the directory first", "writing %s: no such directory", file)
+		}
+	}
+	if err := o.ui.check(); err != nil {
+		return err
+	}
+	return o.client.check()
+}
+
+func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir string, std stdio) (err error) {
+	s, err := loadSettings(dir)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(fs, fs); err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	dest, err := o.destinations(projectName(dir, s))
+	if err != nil {
+		return err
+	}
+	opts, err := o.assembleOptions(dir)
+	if err != nil {
+		return err
+	}
+	ui := newUI(std.err, o.ui)
+	defer ui.close()
+	client, err := o.client.open(ui)
+	if err != nil {
+		return err
+	}
+	opts.Pull = pullBase(client)
+	opts.Progress = ui
+	opts.Outputs = dest.outputs
+	if len(dest.refs) > 0 {
+		target, err := client.Target(dest.refs...)
+		if err != nil {
+			return usagef("", "%w", err)
+		}
+		opts.Push = pusher{target}
+	}
+	result, err := assemble.Build(ctx, opts)
+	ui.close()
+	if err != nil {
+		return err
+	}
+	if err := o.writeResultFiles(result, dest); err != nil {
+		return err
+	}
+	ui.summary(result)
+	for _, ref := range result.References {
+		fmt.Fprintln(std.out, ref)
+	}
+	return nil
+}
+
+// assembleOptions translates the flags; what they exclude was checked.
+func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
+	created, err := sourceDateEpoch()
+	if err != nil {
+		return assemble.Options{}, err
+	}
+	cacheDir, err := cacheDir()
+	if err != nil {
+		return assemble.Options{}, err
+	}
+	dist := o.dist
+	if dist != "" {
+		if dist, err = filepath.Abs(dist); err != nil {
+			return assemble.Options{}, err
+		}
+	}
+	return assemble.Options{
+		Dir: dir, Dist: dist,
+		Base: o.base, WebRoot: o.webRoot, Platforms: o.platform,
+		Labels: keyValues(o.labels), Annotations: keyValues(o.annotations),
+		Env: o.env, Ports: o.ports, User: o.user,
+		Created: created, Compression: o.compression, KeepExec: o.keepExec,
+		AllowSecrets: o.allowSecrets,
+		CacheDir:     cacheDir, NoCache: o.noCache,
+	}, nil
+}
+
+// keyValues turns checked K=V strings into a map; the last one of a key wins.
+func keyValues(list []string) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, kv := range list {
+		k, v, _ := strings.Cut(kv, "=")
+		m[k] = v
+	}
+	return m
+}
+
+// sourceDateEpoch reads SOURCE_DATE_EPOCH; unset is the Unix epoch.
+// https://reproducible-builds.org/specs/source-date-epoch/
+func sourceDateEpoch() (time.Time, error) {
+	text := os.Getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return time.Unix(0, 0).UTC(), nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	const year10000 = 253402300800
+	if err != nil || n < 0 || n >= year10000 {
+		return time.Time{}, usagef("it is a number of seconds since 1970, as date +%s prints",
+			"malformed SOURCE_DATE_EPOCH %q", text)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
+
+// cacheDir is $DECANT_CACHE_DIR, or decant's part of the user's cache. A user
+// without a home has none, and builds without.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("DECANT_CACHE_DIR"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", nil
+	}
+	return filepath.Join(dir, "decant"), nil
+}

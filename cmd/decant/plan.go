@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/decant-build/decant/assemble"
+)
+
+func newPlanCommand(std stdio) *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "plan [PATH]",
+		Short: "Print what build would do, as a Dockerfile",
+		Long: "plan prints the Dockerfile that does what decant build would do with the same flags.\n" +
+			"It executes nothing and contacts nobody.",
+		Example: "  decant plan dist",
+		Args:    argCount(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			return runPlan(&o, cmd.Flags(), dir, std)
+		},
+	}
+	o.addInputFlags(cmd.Flags())
+	return cmd
+}
+
+func runPlan(o *buildOptions, flags *pflag.FlagSet, dir string, std stdio) error {
+	s, err := loadSettings(dir)
+	if err != nil {
+		return err
+	}
+	var all buildOptions
+	known := pflag.NewFlagSet("build", pflag.ContinueOnError)
+	all.addFlags(known)
+	if err := s.apply(flags, known); err != nil {
+		return err
+	}
+	o.ui.progress = "auto"
+	if err := o.check(); err != nil {
+		return err
+	}
+	opts, err := o.assembleOptions(dir)
+	if err != nil {
+		return err
+	}
+	opts.Progress = newUI(std.err, o.ui)
+	text, err := assemble.Plan(opts)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(std.out, text)
+	return err
+}

@@ -1,0 +1,267 @@
+// Command demo shows decant's main job on a machine that has Go and reaches the
+// Go module proxy and Debian's packages, but no container registry:
+//
+//	go run ./testdata/demo
+//
+// It makes an nginx base out of Debian packages, starts a registry on loopback,
+// builds the sample site onto the base and pushes it, pulls it back, serves it
+// with the image's own nginx and prints the URL and what it fetched from it. Then
+// it builds again, unchanged and with a page of the same length changed. It needs
+// no privileges and leaves nothing running; the base stays in the user's cache,
+// so that the next run takes seconds. With -keep it serves until ^C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/decant-build/decant/testdata/bed"
+)
+
+// site is the sample that the demo publishes.
+const site = "testdata/apps/hello-dist"
+
+func main() {
+	keep := flag.Bool("keep", false, "go on serving until ^C")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *keep); err != nil {
+		fmt.Fprintln(os.Stderr, "demo: error:", err)
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			fmt.Fprintln(os.Stderr, "demo: hint:", h.Hint())
+		}
+		os.Exit(1)
+	}
+}
+
+// demo is what the steps share.
+type demo struct {
+	bed    *bed.Bed
+	host   string // of the registry
+	tmp    string
+	decant string // the binary
+	site   string // a copy that may be changed
+}
+
+func run(ctx context.Context, keep bool) (err error) {
+	if _, err := os.Stat(site); err != nil {
+		return fmt.Errorf("run it in the repository's top directory: %w", err)
+	}
+	d := &demo{}
+	if d.bed, err = bed.Open(ctx, "", say); err != nil {
+		return err
+	}
+	if d.tmp, err = os.MkdirTemp("", "decant-demo-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(d.tmp)
+	registry, err := d.bed.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	defer registry.Stop()
+	d.host = registry.Host()
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	image, err := d.build(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := d.show(ctx, image, keep)
+	if err != nil {
+		return err
+	}
+	return d.again(ctx, image, before)
+}
+
+// prepare makes the binary, the base and a copy of the site.
+func (d *demo) prepare(ctx context.Context) error {
+	say("building decant")
+	d.decant = filepath.Join(d.tmp, "decant")
+	build := exec.CommandContext(ctx, "go", "build", "-o", d.decant, "./cmd/decant")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building decant: %w: %s", err, out)
+	}
+	layout, err := d.bed.Nginx(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := d.run(ctx, "push", "oci:"+layout, d.host+"/nginx:stable"); err != nil {
+		return err
+	}
+	d.site = filepath.Join(d.tmp, "site")
+	return os.CopyFS(d.site, os.DirFS(site))
+}
+
+// build publishes the site and returns its immutable reference.
+func (d *demo) build(ctx context.Context) (string, error) {
+	return d.run(ctx, "build", d.site, "--base", d.host+"/nginx:stable", "-t", d.host+"/shop/web:1")
+}
+
+// run shows a decant command, runs it and returns its last line.
+func (d *demo) run(ctx context.Context, args ...string) (string, error) {
+	fmt.Printf("\n$ decant %s\n", strings.Join(args, " "))
+	cmd := exec.CommandContext(ctx, d.decant, args...)
+	cmd.Env = append(os.Environ(), "DECANT_CACHE_DIR="+filepath.Join(d.tmp, "cache"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("decant %s: %w", args[0], err)
+	}
+	os.Stdout.Write(out)
+	return strings.TrimSpace(string(out)), nil
+}
+
+// page is an answer of the served site.
+type page struct {
+	etag string
+	body string
+}
+
+// show pulls the image back, serves it and fetches its pages.
+func (d *demo) show(ctx context.Context, image string, keep bool) (page, error) {
+	rootfs, err := os.MkdirTemp(d.tmp, "rootfs-")
+	if err != nil {
+		return page{}, err
+	}
+	img, err := pull(ctx, image)
+	if err != nil {
+		return page{}, err
+	}
+	if err := bed.UnpackImage(ctx, img, rootfs); err != nil {
+		return page{}, err
+	}
+	server, err := d.bed.Serve(ctx, rootfs, 0)
+	if err != nil {
+		return page{}, err
+	}
+	defer server.Stop()
+	fmt.Printf("\nThe image's own nginx serves it: %s/\n", server.URL())
+	p, err := d.fetchAll(ctx, server.URL())
+	if err == nil && keep {
+		fmt.Println("serving until ^C")
+		<-ctx.Done()
+	}
+	return p, err
+}
+
+// pull fetches the image for this machine with another client than decant's.
+func pull(ctx context.Context, image string) (v1.Image, error) {
+	ref, err := name.ParseReference(image, name.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Image(ref, remote.WithContext(ctx))
+}
+
+// fetchAll gets every file of the site and compares it, and returns the first page.
+func (d *demo) fetchAll(ctx context.Context, url string) (first page, err error) {
+	root := os.DirFS(d.site)
+	var paths []string
+	err = filepath.WalkDir(d.site, func(p string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			p, err = filepath.Rel(d.site, p)
+			paths = append(paths, filepath.ToSlash(p))
+		}
+		return err
+	})
+	if err != nil {
+		return page{}, err
+	}
+	for _, p := range paths {
+		f, err := root.Open(p)
+		if err != nil {
+			return page{}, err
+		}
+		want, err := io.ReadAll(f)
+		f.Close()
+		if err != nil {
+			return page{}, err
+		}
+		got, status, err := fetch(ctx, url+"/"+p)
+		if err != nil {
+			return page{}, err
+		}
+		fmt.Printf("  GET /%-32s %s  %7d bytes  ETag %s\n", p, status, len(got.body), got.etag)
+		if got.body != string(want) {
+			return page{}, fmt.Errorf("fetching /%s: it is not what was published", p)
+		}
+		if p == "index.html" {
+			first = got
+		}
+	}
+	return first, nil
+}
+
+func fetch(ctx context.Context, url string) (page, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return page{}, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return page{}, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("fetching %s: %s", url, resp.Status)
+	}
+	return page{etag: resp.Header.Get("ETag"), body: string(body)}, resp.Status, err
+}
+
+// again shows the two things that come after the first build: one that finds
+// nothing to do, and one after an edit that keeps the page's length.
+func (d *demo) again(ctx context.Context, image string, before page) error {
+	fmt.Println("\nThe same again, nothing changed:")
+	same, err := d.build(ctx)
+	if err != nil {
+		return err
+	}
+	if same != image {
+		return fmt.Errorf("an unchanged site gave another image: %s", same)
+	}
+	fmt.Println("\nOne page changed, with the same length:")
+	index := filepath.Join(d.site, "index.html")
+	changed := strings.Replace(before.body, "decant", "DECANT", 1)
+	if changed == before.body {
+		return errors.New("the sample page does not say decant")
+	}
+	if err := os.WriteFile(index, []byte(changed), 0o644); err != nil {
+		return err
+	}
+	next, err := d.build(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := d.show(ctx, next, false)
+	if err != nil {
+		return err
+	}
+	if after.etag == before.etag {
+		return fmt.Errorf("the new page has the old ETag %s: browsers would keep the old site", after.etag)
+	}
+	fmt.Printf("\nindex.html kept its length and got a new ETag (%s, was %s), so browsers take the new site.\n",
+		after.etag, before.etag)
+	return nil
+}
+
+func say(text string) { fmt.Fprintln(os.Stderr, "demo:", text) }
