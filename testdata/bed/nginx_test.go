@@ -210,6 +210,7 @@ func checkServes(t *testing.T, b *Bed, root string, isolation Isolation) {
 }
 
 func TestNginxIsReproducible(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	first, err := b.nginxLayers(t.Context(), "amd64")
 	need(t, err)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestNodeIsAValidImageThatRuns(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	arch := hostArch(t)
 	dir, err := b.Node(t.Context(), "22")

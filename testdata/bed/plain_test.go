@@ -1,0 +1,108 @@
+//go:build linux
+
+package bed
+
+import (
+	"cmp"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// plainUser is nobody's id on Debian: no user needs to be made for it.
+const plainUser = 65534
+
+// TestAllWorksForAPlainUser runs this test binary again as a plain user with a home
+// and a cache of its own. The cache stays for the next run.
+func TestAllWorksForAPlainUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		return // all other tests have shown it
+	}
+	home := plainHome(t)
+	// The test binary lies where only root can go.
+	work, err := os.MkdirTemp("", "decant-bed-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(work)
+	binary, tmp := filepath.Join(work, "bed.test"), filepath.Join(work, "tmp")
+	err = cmp.Or(os.Chmod(work, 0o755), copyProgram(os.Args[0], binary), os.Mkdir(tmp, 0o700),
+		os.Chown(tmp, plainUser, plainUser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.timeout=5m", "-test.run="+
+		"^Test(NginxServesItsPage|UnpackedToolsWorkTogether|RegistryIsGoneAfterStop|NodeIsAValidImageThatRuns)$")
+	cmd.Dir = home
+	cmd.Env = []string{"HOME=" + home, "TMPDIR=" + tmp, "PATH=/usr/local/bin:/usr/bin:/bin",
+		"DECANT_BED_TEST_DIR=" + filepath.Join(home, "cache"), "USER=nobody"}
+	for _, name := range []string{"DECANT_TEST_REQUIRE_ALL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
+		"https_proxy", "no_proxy", "NODE_EXTRA_CA_CERTS", "npm_config_registry"} {
+		if value, ok := os.LookupEnv(name); ok {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainUser, Gid: plainUser}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("as a plain user: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// plainHome returns a directory for the plain user that stays from run to run. Its
+// name can be guessed, so it counts only when that user has it.
+func plainHome(t *testing.T) string {
+	t.Helper()
+	home := filepath.Join(os.TempDir(), "decant-bed-plain")
+	err := os.Mkdir(home, 0o755)
+	if err == nil {
+		err = os.Chown(home, plainUser, plainUser)
+	} else if os.IsExist(err) {
+		err = nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat := info.Sys().(*syscall.Stat_t); !info.IsDir() || stat.Uid != plainUser {
+		t.Fatalf("%s belongs to %d; remove it", home, stat.Uid)
+	}
+	return home
+}
+
+func copyProgram(from, to string) (err error) {
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, r)
+	return cmp.Or(err, w.Close())
+}
+
+// TestSecondRunTakesMilliseconds holds the promise that the demo lives by.
+func TestSecondRunTakesMilliseconds(t *testing.T) {
+	b := open(t)
+	_, err := b.Nginx(t.Context())
+	need(t, err)
+	start := time.Now()
+	if _, err := b.Nginx(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 100*time.Millisecond {
+		t.Errorf("it took %s", took)
+	}
+}
