@@ -3,12 +3,14 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -54,23 +56,46 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// registries finds a script's registry by its host again.
-var registries = map[string]*registrytest.Registry{}
+// registryOf finds a script's registry by its host again. Scripts run side by
+// side, so it is a sync.Map.
+var registryOf sync.Map
 
 // memregistry VAR starts an in-process registry and puts its host:port in VAR.
 func memregistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: memregistry VAR")
 	}
-	ts.Fatalf("not wired")
+	r := registrytest.Start(registrytest.Options{})
+	ts.Defer(r.Close)
+	registryOf.Store(r.Host, r)
+	ts.Setenv(args[0], r.Host)
 }
 
-// requests HOST PATTERN N compares the number of requests since the last call.
+// requests HOST METHODS N compares the number of requests with one of the
+// methods, as "POST|PUT", since the last call; requests HOST forgets them.
 func countRequests(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Fatalf("not wired")
+	if neg || len(args) != 1 && len(args) != 3 {
+		ts.Fatalf("usage: requests HOST [METHODS N]")
+	}
+	found, ok := registryOf.Load(args[0])
+	if !ok {
+		ts.Fatalf("no registry at %s", args[0])
+	}
+	r := found.(*registrytest.Registry)
+	defer r.Reset()
+	if len(args) == 1 {
+		return
+	}
+	n := 0
+	for _, method := range strings.Split(args[1], "|") {
+		n += r.Count(method, "")
+	}
+	if want, err := strconv.Atoi(args[2]); err != nil || n != want {
+		ts.Fatalf("%d requests of %s, want %s: %v", n, args[1], args[2], r.Requests())
+	}
 }
 
-// base REF|oci:DIR [oci|docker] [PLATFORM...] makes a small base: an index for
+// base REF|oci:DIR [docker] [PLATFORM...] makes a small base: an index for
 // several platforms, an image for one.
 func writeBase(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
@@ -81,64 +106,104 @@ func writeBase(ts *testscript.TestScript, neg bool, args []string) {
 	if docker {
 		platforms = platforms[1:]
 	}
-	if len(platforms) == 0 {
-		platforms = []string{"linux/amd64", "linux/arm64"}
-	}
-	var index v1.ImageIndex = empty.Index
-	if docker {
-		index = mutate.IndexMediaType(index, types.DockerManifestList)
-	}
-	var only v1.Image
-	for _, p := range platforms {
-		platform, err := v1.ParsePlatform(p)
-		ts.Check(err)
-		only = baseImage(ts, *platform, docker)
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add: only, Descriptor: v1.Descriptor{Platform: platform},
-		})
-	}
+	index, only, err := baseIndex(docker, platforms...)
+	ts.Check(err)
 	if dir, ok := strings.CutPrefix(dst, "oci:"); ok {
 		_, err := layout.Write(ts.MkAbs(dir), index)
 		ts.Check(err)
 		return
 	}
-	ref, err := name.ParseReference(dst)
-	ts.Check(err)
-	if len(platforms) == 1 {
-		ts.Check(remote.Write(ref, only))
-		return
+	ts.Check(writeRemote(dst, index, only))
+}
+
+// pushBase pushes a small base for amd64 and arm64.
+func pushBase(t *testing.T, ref string) {
+	t.Helper()
+	index, _, err := baseIndex(false)
+	if err == nil {
+		err = writeRemote(ref, index, nil)
 	}
-	ts.Check(remote.WriteIndex(ref, index))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeRemote pushes the image, or the index if there is no single image.
+func writeRemote(ref string, index v1.ImageIndex, only v1.Image) error {
+	r, err := name.ParseReference(ref)
+	if err != nil {
+		return err
+	}
+	if only != nil {
+		return remote.Write(r, only)
+	}
+	return remote.WriteIndex(r, index)
+}
+
+// baseIndex makes an index for platforms, amd64 and arm64 if there are none,
+// and also returns its image if it has one only.
+func baseIndex(docker bool, platforms ...string) (index v1.ImageIndex, only v1.Image, err error) {
+	if len(platforms) == 0 {
+		platforms = []string{"linux/amd64", "linux/arm64"}
+	}
+	index = empty.Index
+	if docker {
+		index = mutate.IndexMediaType(index, types.DockerManifestList)
+	}
+	for _, p := range platforms {
+		platform, err := v1.ParsePlatform(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		img, err := baseImage(*platform, docker)
+		if err != nil {
+			return nil, nil, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: img, Descriptor: v1.Descriptor{Platform: platform},
+		})
+		if len(platforms) == 1 {
+			only = img
+		}
+	}
+	return index, only, nil
 }
 
 // baseImage is shaped like an nginx image, with one layer of a few bytes.
-func baseImage(ts *testscript.TestScript, p v1.Platform, docker bool) v1.Image {
-	img, mt := mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCILayer
-	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	if docker {
-		img, mt = empty.Image, types.DockerLayer
+func baseImage(p v1.Platform, docker bool) (v1.Image, error) {
+	img := v1.Image(empty.Image)
+	mediaType := types.DockerUncompressedLayer
+	if !docker {
+		img = mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
+		mediaType = types.OCIUncompressedLayer
 	}
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	text := "nginx for " + p.String()
-	ts.Check(tw.WriteHeader(&tar.Header{Name: "usr/sbin/nginx", Mode: 0o755, Size: int64(len(text))}))
-	_, err := io.WriteString(tw, text)
-	ts.Check(err)
-	ts.Check(tw.Close())
-	img, err = mutate.AppendLayers(img, static.NewLayer(b.Bytes(), types.OCIUncompressedLayer))
-	ts.Check(err)
-	_ = mt
+	err := errors.Join(
+		tw.WriteHeader(&tar.Header{Name: "usr/sbin/nginx", Mode: 0o755, Size: int64(len(text))}),
+		second(io.WriteString(tw, text)),
+		tw.Close(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if img, err = mutate.AppendLayers(img, static.NewLayer(b.Bytes(), mediaType)); err != nil {
+		return nil, err
+	}
 	config, err := img.ConfigFile()
-	ts.Check(err)
+	if err != nil {
+		return nil, err
+	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Variant = p.OS, p.Architecture, p.Variant
 	config.Config.Cmd = []string{"nginx", "-g", "daemon off;"}
 	config.Config.Env = []string{"PATH=/usr/sbin:/usr/bin"}
 	config.Config.ExposedPorts = map[string]struct{}{"80/tcp": {}}
-	img, err = mutate.ConfigFile(img, config)
-	ts.Check(err)
-	return img
+	return mutate.ConfigFile(img, config)
 }
+
+func second(_ int, err error) error { return err }
 
 // image REF prints what a registry has under REF and validates every blob.
 func checkImage(ts *testscript.TestScript, neg bool, args []string) {
@@ -185,5 +250,3 @@ func layerFiles(ts *testscript.TestScript, neg bool, args []string) {
 		fmt.Fprintf(ts.Stdout(), "%s %04o %d:%d %s\n", h.Name, h.Mode, h.Uid, h.Gid, h.Linkname)
 	}
 }
-
-var _ = os.Stdout

@@ -58,10 +58,11 @@ func Build(ctx context.Context, tree Tree, o Options) (*Layer, *Record, error) {
 
 // A Job is a build under way.
 type Job struct {
-	spool  *spool
-	group  errgroup.Group
-	layer  *Layer
-	record *Record
+	spool   *spool
+	group   errgroup.Group
+	layer   *Layer
+	record  *Record
+	earlier *Layer // the layer, when the earlier build's is it
 }
 
 // Start begins to build tree as one layer. The caller calls Wait; when ctx is done
@@ -78,9 +79,10 @@ func Start(ctx context.Context, tree Tree, o Options) *Job {
 	if b.unchanged() {
 		l := FromRecord(o.Reuse, o.ReuseBlob)
 		l.stats.Files, l.stats.ReusedChunks = b.files(), len(b.chunks)
-		err := b.close()
-		return &Job{spool: finishedSpool(l.path, l.size, err), layer: l,
-			record: o.Reuse.refreshed(tree)}
+		if err := b.close(); err != nil {
+			return &Job{spool: failedSpool(err)}
+		}
+		return &Job{earlier: l, layer: l, record: o.Reuse.refreshed(tree)}
 	}
 	if b.spool, err = newSpool(o.Temp); err != nil {
 		return &Job{spool: failedSpool(errors.Join(err, b.close()))}
@@ -99,17 +101,27 @@ func Start(ctx context.Context, tree Tree, o Options) *Job {
 
 // Follow returns a reader of the compressed layer as it is written. Read waits
 // for more, and ends with io.EOF when the layer is whole or with the error of
-// the build. What it gives is not verified, as no digest is known yet. Several
-// may read at a time, at their own pace; each is closed by its caller. Follow
-// is called before Wait returns, or before the layer is moved or closed.
-func (j *Job) Follow() io.ReadCloser { return j.spool.follow() }
+// the build. What it gives is not verified, as no digest is known yet, but for
+// the blob of an earlier build, which is. Several may read at a time, at their
+// own pace; each is closed by its caller. Follow is called before the layer is
+// moved or closed.
+func (j *Job) Follow() io.ReadCloser {
+	if j.earlier == nil {
+		return j.spool.follow()
+	}
+	rc, err := j.earlier.Compressed()
+	if err != nil {
+		return failedSpool(err).follow()
+	}
+	return rc
+}
 
 // Wait returns the finished layer, as Build does.
 func (j *Job) Wait() (*Layer, *Record, error) {
 	if err := j.group.Wait(); err != nil {
 		return nil, nil, err
 	}
-	if j.spool.err != nil {
+	if j.layer == nil {
 		return nil, nil, j.spool.err
 	}
 	return j.layer, j.record, nil
@@ -152,11 +164,8 @@ func (b *build) close() error {
 // unchanged says whether the earlier build's blob is, as far as its size tells,
 // the layer that is to be built.
 func (b *build) unchanged() bool {
-	if b.old == nil || !b.old.record.Unchanged(b.tree, b.options.Compression) {
-		return false
-	}
-	info, err := b.old.blob.Stat()
-	return err == nil && info.Size() == b.old.record.size
+	return b.old != nil && b.old.whole &&
+		b.old.record.Unchanged(b.tree, b.options.Compression)
 }
 
 func (b *build) files() int {
@@ -187,7 +196,8 @@ func (b *build) result() (*Layer, *Record, error) {
 	l.stats.ReadBytes = b.readBytes.Load()
 	l.stats.ReusedChunks = int(b.reused.Load())
 	l.stats.CompressedChunks = len(b.chunks) - l.stats.ReusedChunks
-	if b.old != nil && r.digest == b.old.record.digest && l.stats.CompressedChunks == 0 {
+	if b.old != nil && b.old.whole && r.digest == b.old.record.digest &&
+		l.stats.CompressedChunks == 0 {
 		// All of it came out of the earlier blob, verified: one copy is enough.
 		if err := l.Close(); err != nil {
 			return nil, nil, err

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// small is the site of the goldens: every kind of chunk, both ways to compress.
-func small() site {
+// small is the site of the goldens: every kind of chunk, both ways to compress;
+// for reading.
+var small = sync.OnceValue(func() site {
 	return site{
 		"index.html":                      "<!doctype html><title>x</title>",
 		"empty.txt":                       "",
@@ -39,7 +41,7 @@ func small() site {
 		strings.Repeat("l/", 60) + "name": "long",
 		strings.Repeat("n", 101):          "long too",
 	}
-}
+})
 
 func TestEveryLayerIsValidAndReadBack(t *testing.T) {
 	dir := t.TempDir()
@@ -396,4 +398,20 @@ func TestCancelLeavesNothing(t *testing.T) {
 		runtime.Gosched()
 	}
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+}
+
+func TestMemoryDoesNotGrowWithTheSite(t *testing.T) {
+	dir := t.TempDir()
+	site{"big": ""}.write(t, dir)
+	if err := os.Truncate(filepath.Join(dir, "big"), 128<<20); err != nil {
+		t.Fatal(err)
+	}
+	tree := scan(t, dir)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	mustBuild(t, tree, Options{Jobs: 2})
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 32<<20 {
+		t.Errorf("a build of 128 MiB allocates %d MiB", got>>20)
+	}
 }

@@ -232,6 +232,29 @@ func TestFollowersReadTheWholeLayer(t *testing.T) {
 	}
 }
 
+func TestFollowersOfADamagedBlobGetAnError(t *testing.T) {
+	dir := t.TempDir()
+	manyFiles().write(t, dir)
+	tree := scan(t, dir).settled()
+	l, r := mustBuild(t, tree, Options{})
+	blob, err := os.ReadFile(l.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(l.Path(), flip(blob, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	job := Start(context.Background(), tree,
+		Options{Compression: Gzip, Temp: t.TempDir(), Reuse: r, ReuseBlob: l.Path()})
+	var damaged *DamagedError
+	if n, err := copyAll(job.Follow()); !errors.As(err, &damaged) || n >= l.size {
+		t.Errorf("%d bytes of %d, %v", n, l.size, err)
+	}
+	if _, _, err := job.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFollowersHearOfFailure(t *testing.T) {
 	dir := t.TempDir()
 	manyFiles().write(t, dir)

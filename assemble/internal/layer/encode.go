@@ -18,11 +18,15 @@ const recordMagic = "decant layer record 1\n"
 // maxRecord bounds what DecodeRecord reads: about a million files.
 const maxRecord = 256 << 20
 
-// Encode writes r for DecodeRecord: the magic, numbers as varints, strings with
-// their length in front, and the sha256 of it all.
+// headSize is that of the magic and of the length of the record in 8 bytes.
+const headSize = len(recordMagic) + 8
+
+// Encode writes r for DecodeRecord: the magic, the length, numbers as varints,
+// strings with their length in front, and the sha256 of it all.
 func (r *Record) Encode(w io.Writer) error {
 	b := make([]byte, 0, 128+len(r.entries)*160+len(r.chunks)*160)
 	b = append(b, recordMagic...)
+	b = binary.BigEndian.AppendUint64(b, 0)
 	b = appendString(b, string(r.compression))
 	b = binary.AppendVarint(b, r.scannedAt)
 	b = append(append(b, r.digest[:]...), r.diffID[:]...)
@@ -39,6 +43,7 @@ func (r *Record) Encode(w io.Writer) error {
 		b = append(b, c.sum[:]...)
 		b = appendString(b, string(c.state))
 	}
+	binary.BigEndian.PutUint64(b[len(recordMagic):], uint64(len(b)+sha256.Size))
 	sum := sha256.Sum256(b)
 	if _, err := w.Write(append(b, sum[:]...)); err != nil {
 		return fmt.Errorf("writing the record of a layer: %w", err)
@@ -83,27 +88,42 @@ var errRecord = errors.New("it is damaged, or of another version")
 // memory in proportion to what it read; anything that Encode did not write is
 // an error.
 func DecodeRecord(rd io.Reader) (*Record, error) {
-	var buf bytes.Buffer
-	n, err := buf.ReadFrom(io.LimitReader(rd, maxRecord+1))
-	if err == nil && n > maxRecord {
-		err = fmt.Errorf("it has more than %d bytes", maxRecord)
-	}
+	b, err := readRecord(rd)
 	if err != nil {
 		return nil, fmt.Errorf("reading the record of a layer: %w", err)
-	}
-	b := buf.Bytes()
-	if len(b) < len(recordMagic)+sha256.Size || string(b[:len(recordMagic)]) != recordMagic {
-		return nil, fmt.Errorf("reading the record of a layer: %w", errRecord)
 	}
 	body, sum := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
 	if sha256.Sum256(body) != sum256(sum) {
 		return nil, fmt.Errorf("reading the record of a layer: %w", errRecord)
 	}
-	r, err := decodeBody(string(body[len(recordMagic):]))
+	r, err := decodeBody(string(body[headSize:]))
 	if err != nil {
 		return nil, fmt.Errorf("reading the record of a layer: %w", err)
 	}
 	return r, nil
+}
+
+// readRecord reads as many bytes as the record says it has, and no more come.
+func readRecord(rd io.Reader) ([]byte, error) {
+	head := make([]byte, headSize)
+	if _, err := io.ReadFull(rd, head); err != nil {
+		return nil, errors.Join(errRecord, err)
+	}
+	size := binary.BigEndian.Uint64(head[len(recordMagic):])
+	if string(head[:len(recordMagic)]) != recordMagic || size > maxRecord ||
+		size < uint64(headSize+sha256.Size) {
+		return nil, errRecord
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(min(size, 8<<20)) + bytes.MinRead) // a length that lies costs no more
+	buf.Write(head)
+	if _, err := buf.ReadFrom(io.LimitReader(rd, int64(size)-int64(headSize)+1)); err != nil {
+		return nil, err
+	}
+	if uint64(buf.Len()) != size {
+		return nil, errRecord
+	}
+	return buf.Bytes(), nil
 }
 
 func decodeBody(body string) (*Record, error) {

@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -128,13 +129,14 @@ func FuzzDecodeRecord(f *testing.F) {
 	tree := scan(f, dir)
 	_, r := mustBuild(f, tree, Options{})
 	good := encoded(f, r)
-	f.Add(good[len(recordMagic) : len(good)-sha256.Size])
+	f.Add(good[headSize : len(good)-sha256.Size])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if _, err := DecodeRecord(bytes.NewReader(body)); err == nil && len(body) < 50 {
 			t.Error("garbage without a checksum was accepted")
 		}
-		b := append([]byte(recordMagic), body...)
+		b := binary.BigEndian.AppendUint64([]byte(recordMagic), uint64(headSize+len(body)+sha256.Size))
+		b = append(b, body...)
 		sum := sha256.Sum256(b)
 		r, err := DecodeRecord(bytes.NewReader(append(b, sum[:]...)))
 		if err != nil {
@@ -159,7 +161,7 @@ func TestDecodeRecordRefuses(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":         nil,
 		"another version": bytes.Replace(good, []byte("record 1"), []byte("record 0"), 1),
-		"a flipped bit":   flip(good, len(recordMagic)+3),
+		"a flipped bit":   flip(good, headSize+3),
 		"a short one":     good[:len(good)-1],
 		"a long one":      append(good[:len(good):len(good)], 0),
 	} {

@@ -18,6 +18,7 @@ type reuse struct {
 	entry   map[string]int // by name
 	chunkOf []int          // of each entry: the first chunk that begins with it, or -1
 	layout  []chunk
+	whole   bool // the blob has the size it should have
 }
 
 // newReuse returns nil when there is nothing to reuse: that is no error.
@@ -31,6 +32,9 @@ func newReuse(o Options) *reuse {
 		return nil
 	}
 	u := &reuse{record: r, blob: blob, layout: cut(r.entries), from: origins(r.entries)}
+	if info, err := blob.Stat(); err == nil {
+		u.whole = info.Size() == r.size
+	}
 	u.entry = make(map[string]int, len(r.entries))
 	u.chunkOf = make([]int, len(r.entries))
 	for i := range r.entries {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -39,15 +40,15 @@ func again(t testing.TB, tree Tree, c Compression, r *Record, blob string) (*Lay
 	return got, record
 }
 
-// manyFiles is a site of groups, large files, images and siblings.
-func manyFiles() site {
-	s := small()
+// manyFiles is a site of groups, large files, images and siblings; for reading.
+var manyFiles = sync.OnceValue(func() site {
+	s := maps.Clone(small())
 	for i := range 60 {
 		s[fmt.Sprintf("chunks/%02d.js", i)] = text(100+i, 30_000+i*1000)
 		s[fmt.Sprintf("chunks/%02d.js.gz", i)] = noise(100+i, 9_000)
 	}
 	return s
-}
+})
 
 func TestReuseOfAnUnchangedTreeWritesNothing(t *testing.T) {
 	dir, temp := t.TempDir(), t.TempDir()
@@ -210,6 +211,15 @@ func TestReuseOfADamagedBlob(t *testing.T) {
 			again(t, tree, Gzip, r, bad)
 		})
 	}
+	t.Run("too long, and nothing changed", func(t *testing.T) {
+		if err := os.WriteFile(bad, append(good[:len(good):len(good)], 0), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		site{"chunks/30.js": manyFiles()["chunks/30.js"]}.write(t, dir)
+		again(t, scan(t, dir).settled(), Gzip, r, bad)
+	})
+	site{"chunks/30.js": text(7, 60_000)}.write(t, dir)
+	tree = scan(t, dir).settled()
 	again(t, tree, Gzip, r, filepath.Join(t.TempDir(), "none"))
 	again(t, tree, Gzip, r, "")
 	again(t, tree, Zstd, r, l.Path())

@@ -38,14 +38,12 @@ func newSpool(dir string) (*spool, error) {
 	return s, nil
 }
 
-// finishedSpool stands for a blob that is there already.
-func finishedSpool(path string, size int64, err error) *spool {
-	s := &spool{path: path, size: size, done: true, err: err}
+// failedSpool is that of a build that did not begin.
+func failedSpool(err error) *spool {
+	s := &spool{done: true, err: err}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
-
-func failedSpool(err error) *spool { return finishedSpool("", 0, err) }
 
 func spoolError(dir string, err error) error {
 	if outOfSpace(err) {

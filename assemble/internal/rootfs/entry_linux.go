@@ -237,7 +237,7 @@ func (x *extraction) borrow(parent *node, base string, h *tar.Header, target str
 func (x *extraction) whiteout(parent *node, name string) error {
 	c := parent.children[name]
 	if c != nil && c.kind == dirNode && !c.virtual {
-		c.opaque = true
+		x.hide(c)
 		return nil
 	}
 	if c != nil && !c.virtual {

@@ -21,6 +21,9 @@ type extraction struct {
 	stats  Stats
 	bytes  int64 // of files
 	held   int64 // by the tree, in memory
+	// gone are implied directories that were replaced: perhaps what lay in them
+	// belonged elsewhere.
+	gone []string
 	buf    []byte
 
 	// A tar comes directory by directory: the last one is kept open and resolved.
@@ -140,7 +143,7 @@ func (x *extraction) entry(h *tar.Header, body io.Reader) error {
 	case err != nil:
 		return err
 	case white && base == ".wh..opq":
-		parent.opaque = true
+		x.hide(parent)
 		return nil
 	case white:
 		return x.whiteout(parent, base)
@@ -222,7 +225,7 @@ func (x *extraction) resolve(name string) (*node, error) {
 // imply makes a directory that the tar does not name, or not yet.
 func (x *extraction) imply(parent *node, name string) (*node, error) {
 	if c := parent.children[name]; c != nil && c.kind == borrowedNode {
-		return nil, unix.ENOTDIR
+		return nil, &EntryError{"it lies below a hard link to a file of a layer below"}
 	}
 	n, err := x.mkdir(parent, name, false)
 	if err == unix.EEXIST {
@@ -275,7 +278,8 @@ func (x *extraction) mkdir(parent *node, name string, replace bool) (*node, erro
 	if c != nil {
 		x.forget()
 	}
-	return x.keep(parent, &node{kind: dirNode, name: name, opaque: opaque})
+	fresh := opaque || parent.opaque || parent.fresh
+	return x.keep(parent, &node{kind: dirNode, name: name, opaque: opaque, fresh: fresh})
 }
 
 // keep adds to the tree, which would otherwise be a way to exhaust memory.
@@ -307,12 +311,31 @@ func (x *extraction) clear(parent *node, name string) error {
 	switch {
 	case c.virtual: // nothing of it is on disk
 	case c.kind == dirNode:
+		x.bury(c)
 		err = removeAt(fd, name)
 	default:
 		err = unix.Unlinkat(fd, name, 0)
 	}
 	x.dropOpen(parent, name)
 	return err
+}
+
+// hide makes a directory opaque: the symlinks of the layers below go as well.
+func (x *extraction) hide(n *node) {
+	n.opaque = true
+	x.dir, x.dirName = nil, ""
+	n.dropVirtual()
+}
+
+func (x *extraction) bury(n *node) {
+	if n.implied && !n.fresh {
+		x.gone = append(x.gone, n.path())
+	}
+	for _, c := range n.children {
+		if c.kind == dirNode {
+			x.bury(c)
+		}
+	}
 }
 
 // dropOpen takes a node out of the tree, with what is remembered of it, but

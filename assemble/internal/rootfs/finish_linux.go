@@ -18,36 +18,60 @@ type finisher struct {
 	lower View
 }
 
-// redirects returns the symlinks of the layers below whose place this layer has
-// taken by a directory only because something lies below that name. The layer has
-// to be extracted again through them.
+// redirects returns the symlinks of the layers below through which this layer
+// should have written or linked, and did not, because they are not in its tar. It
+// has to be extracted again with them.
 func (f finisher) redirects() (map[string]string, error) {
 	found := map[string]string{}
+	for _, name := range f.x.gone {
+		if _, err := f.linkOn(name, found); err != nil {
+			return nil, err
+		}
+	}
 	return found, f.redirectsBelow(f.x.top, found)
 }
 
 func (f finisher) redirectsBelow(n *node, found map[string]string) error {
 	for _, c := range n.children {
-		if c.kind != dirNode || c.opaque || c.virtual {
-			continue
-		}
-		if c.implied {
-			s, err := f.lower.find(c.path())
-			if err != nil && !isAbsent(err) {
-				return err
+		var err error
+		switch {
+		case c.virtual && c.kind == linkNode:
+		case c.kind == borrowedNode:
+			_, err = f.linkOn(path.Dir(c.target), found)
+		case c.kind == dirNode && c.implied && !c.fresh:
+			var hit bool
+			if hit, err = f.linkOn(c.path(), found); !hit && err == nil {
+				err = f.redirectsBelow(c, found)
 			}
-			if err == nil && s.isLink() {
-				if found[c.path()], err = s.readLink(); err != nil {
-					return err
-				}
-				continue
-			}
+		case c.kind == dirNode:
+			err = f.redirectsBelow(c, found)
 		}
-		if err := f.redirectsBelow(c, found); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// linkOn looks for a symlink on the way to a directory below.
+func (f finisher) linkOn(name string, found map[string]string) (bool, error) {
+	for i := 1; i <= len(name); i++ {
+		if i < len(name) && name[i] != '/' {
+			continue
+		}
+		s, err := f.lower.find(name[:i])
+		if isAbsent(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if s.isLink() {
+			found[name[:i]], err = s.readLink()
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // complete fills borrowed files, drops whiteouts that hide nothing, and gives the
@@ -130,7 +154,7 @@ func (f finisher) dropIdle(c *node, dir int, hidden bool) error {
 // fill gives a borrowed file the content that it is a hard link to. Other names of
 // the same file may have filled it already; that does not hurt.
 func (f finisher) fill(c *node, dir int) error {
-	s, err := f.lower.follow(c.target, false)
+	s, err := f.lower.find(c.target)
 	switch {
 	case isAbsent(err):
 		return &EntryError{"a hard link to " + c.target + ", which no layer below has"}

@@ -36,6 +36,7 @@ type node struct {
 	implied bool // a directory that was made because something lies in it
 	named   bool // a directory that the tar has; mode and mtime are from there
 	opaque  bool
+	fresh   bool // a directory that was made where nothing of the layers below shows
 	mode    uint32
 	mtime   time.Time
 }
@@ -52,6 +53,17 @@ func (n *node) add(c *node) *node {
 }
 
 func (n *node) drop(name string) { delete(n.children, name) }
+
+// dropVirtual drops what only the layers below have.
+func (n *node) dropVirtual() {
+	for name, c := range n.children {
+		if c.virtual {
+			n.drop(name)
+		} else {
+			c.dropVirtual()
+		}
+	}
+}
 
 // path is relative to the layer; that of the root is ".".
 func (n *node) path() string {

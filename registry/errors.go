@@ -1,0 +1,222 @@
+package registry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Error reports a request that a registry refused, or that did not reach it.
+type Error struct {
+	// Op is what was going on: a gerund such as "pulling" or "pushing".
+	Op string
+	// Registry is the host; Ref is what the request was about, and may be "".
+	Registry, Ref string
+	// Status is the answer's status, 0 if there was none.
+	Status int
+	// Err says what the registry said, or what happened to the connection.
+	Err error
+
+	codes      []string      // the registry's, such as "MANIFEST_UNKNOWN"
+	html       bool          // the answer was a web page
+	push       bool          // the request was to write
+	credential string        // where the credential came from; "" is none
+	wait       time.Duration // what Retry-After said
+}
+
+func (e *Error) Error() string {
+	what := e.Op
+	switch {
+	case e.Ref == "":
+		what += " " + e.Registry
+	case !strings.Contains(e.Ref, e.Registry):
+		what += " " + e.Ref + " at " + e.Registry
+	default:
+		what += " " + e.Ref
+	}
+	if e.Status == 0 {
+		return fmt.Sprintf("%s: %v", what, e.Err)
+	}
+	status := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
+	if e.Err == nil {
+		return fmt.Sprintf("%s: %s", what, status)
+	}
+	return fmt.Sprintf("%s: %s: %v", what, status, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what can be done about it, "" if nothing is known.
+func (e *Error) Hint() string {
+	if e.html {
+		return fmt.Sprintf("a web page answered, not a registry: check the host %s, and whether a proxy or "+
+			"a login page stands before it", e.Registry)
+	}
+	switch {
+	case e.Status == 0:
+		return e.connectionHint()
+	case e.Status == http.StatusInsufficientStorage || e.mentions("quota"):
+		return fmt.Sprintf("%s has no room left for this repository: free some, or have the quota raised", e.Registry)
+	case e.Status == http.StatusUnauthorized || slices.Contains(e.codes, "UNAUTHORIZED"):
+		return e.loginHint("it was refused")
+	case e.Status == http.StatusForbidden:
+		return e.loginHint("it may not " + e.verb() + " here")
+	case e.Status == http.StatusNotFound && e.push:
+		return "the repository may have to be created first; check its name"
+	case e.Status == http.StatusNotFound:
+		return "check the name and the tag; a private repository may need: decant login " + e.publicHost()
+	case e.Status == http.StatusTooManyRequests && e.credential == "":
+		return e.waitHint() + "a login may have a higher limit: decant login " + e.publicHost()
+	case e.Status == http.StatusTooManyRequests:
+		return e.waitHint() + "the account has reached its rate limit"
+	case e.Status == http.StatusRequestEntityTooLarge:
+		return "a proxy before the registry limits the size of requests: raise it (nginx: client_max_body_size 0)"
+	case temporaryStatus(e.Status):
+		return e.waitHint() + "the registry has a problem of its own: try again later"
+	}
+	return ""
+}
+
+func (e *Error) verb() string {
+	if e.push {
+		return "push"
+	}
+	return "pull"
+}
+
+func (e *Error) waitHint() string {
+	if e.wait == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the registry asks to wait %s; ", e.wait)
+}
+
+func (e *Error) loginHint(what string) string {
+	if e.credential == "" {
+		return "no credential was found for it: decant login " + e.publicHost()
+	}
+	return fmt.Sprintf("the credential came from %s, and %s; to replace it: decant login %s",
+		e.credential, what, e.publicHost())
+}
+
+// publicHost is the host as people know it.
+func (e *Error) publicHost() string {
+	if e.Registry == "index.docker.io" {
+		return "docker.io"
+	}
+	return e.Registry
+}
+
+func (e *Error) mentions(word string) bool {
+	return e.Err != nil && strings.Contains(strings.ToLower(e.Err.Error()), word)
+}
+
+func (e *Error) connectionHint() string {
+	var (
+		unknown *x509.UnknownAuthorityError
+		authVal x509.UnknownAuthorityError
+		hostErr x509.HostnameError
+		invalid x509.CertificateInvalidError
+		verify  *tls.CertificateVerificationError
+		dns     *net.DNSError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(e.Err, &unknown), errors.As(e.Err, &authVal), errors.As(e.Err, &hostErr),
+		errors.As(e.Err, &invalid), errors.As(e.Err, &verify):
+		return fmt.Sprintf("if you trust this registry, add its authority with --ca-file FILE, "+
+			"or use --insecure-registry %s", e.Registry)
+	case errors.Is(e.Err, http.ErrSchemeMismatch), e.mentions("server gave http response to https client"):
+		return fmt.Sprintf("%s speaks plain http; to allow that: --insecure-registry %s", e.Registry, e.Registry)
+	case errors.As(e.Err, &dns):
+		return fmt.Sprintf("check the spelling of %s, and the network's name server", e.Registry)
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("nothing listens at %s: check host and port, and that the registry runs", e.Registry)
+	case errors.Is(e.Err, errStalled), errors.As(e.Err, &timeout) && timeout.Timeout():
+		return fmt.Sprintf("%s does not answer: check the network, a firewall, and HTTPS_PROXY", e.Registry)
+	}
+	return ""
+}
+
+// maxErrorBody bounds what is read of an answer that is an error.
+const maxErrorBody = 64 << 10
+
+// errorBody is the form of the distribution protocol, and of token servers.
+type errorBody struct {
+	Errors []struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Detail  any    `json:"detail"`
+	} `json:"errors"`
+	Details string `json:"details"`
+}
+
+// read fills in what a response says. It consumes the body.
+func (e *Error) read(resp *http.Response) {
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	e.Status = resp.StatusCode
+	e.wait = retryAfter(resp.Header, time.Now())
+	trimmed := strings.ToLower(strings.TrimSpace(string(data[:min(len(data), 512)])))
+	e.html = strings.HasPrefix(trimmed, "<!doctype html") || strings.HasPrefix(trimmed, "<html")
+	if e.html && resp.StatusCode >= 400 {
+		// A gateway's error page says no more than its status.
+		e.html = resp.StatusCode < 500 && !slices.Contains([]int{408, 413, 429}, resp.StatusCode)
+		return
+	}
+	var body errorBody
+	if json.Unmarshal(data, &body) != nil || len(body.Errors) == 0 && body.Details == "" {
+		if text := strings.TrimSpace(string(data)); text != "" {
+			e.Err = fmt.Errorf("%q", clip(text))
+		}
+		return
+	}
+	var says []string
+	for _, one := range body.Errors[:min(len(body.Errors), 5)] {
+		e.codes = append(e.codes, one.Code)
+		says = append(says, fmt.Sprintf("%s: %q", clip(one.Code), clip(one.Message)))
+	}
+	if body.Details != "" {
+		says = append(says, fmt.Sprintf("%q", clip(body.Details)))
+	}
+	e.Err = errors.New(strings.Join(says, "; "))
+}
+
+// has tells whether the registry gave one of these codes.
+func (e *Error) has(codes ...string) bool {
+	return slices.ContainsFunc(codes, func(c string) bool { return slices.Contains(e.codes, c) })
+}
+
+// statusOf returns the status in an error's chain, 0 if there is none.
+func statusOf(err error) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// OfflineError reports what a client that may contact nothing would need.
+type OfflineError struct {
+	// Ref is what was wanted, such as a tag or "the config of …".
+	Ref string
+}
+
+func (e *OfflineError) Error() string {
+	return fmt.Sprintf("%s is not in the cache, and this is offline", e.Ref)
+}
+
+// Hint says how to fill the cache.
+func (e *OfflineError) Hint() string {
+	return "run the same command once without --offline, or use a base from a file: " +
+		"oci-archive:FILE, oci:DIR"
+}
