@@ -229,7 +229,7 @@ func (x *extraction) imply(parent *node, name string) (*node, error) {
 	}
 	n, err := x.mkdir(parent, name, false)
 	if err == unix.EEXIST {
-		return nil, unix.ENOTDIR // a plain file of this layer
+		return nil, &EntryError{"it lies below a file of the same layer"}
 	}
 	if err == nil {
 		n.implied = true
