@@ -20,7 +20,8 @@ func (e *FamilyError) Error() string {
 // Hint says how to get an image that may hold the layer.
 func (e *FamilyError) Hint() string {
 	if e.Layer == types.OCILayerZStd {
-		return "Docker manifests have no zstd layers: use --compression gzip, or a base with an OCI manifest"
+		return "Docker manifests have no zstd layers: " +
+			"use --compression gzip, or a base with an OCI manifest"
 	}
 	return "layers of Docker and of OCI media types cannot be mixed"
 }

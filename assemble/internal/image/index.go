@@ -20,7 +20,9 @@ type Child struct {
 // a base it suits the children: a Docker list of Docker images, OCI otherwise.
 // Children keep their own media types. Annotations are left out where
 // HasAnnotations is false.
-func Index(base v1.ImageIndex, children []Child, annotations map[string]string) (v1.ImageIndex, error) {
+func Index(
+	base v1.ImageIndex, children []Child, annotations map[string]string,
+) (v1.ImageIndex, error) {
 	if len(children) == 0 {
 		return nil, errors.New("making an index: it would be empty")
 	}
@@ -43,7 +45,8 @@ func Index(base v1.ImageIndex, children []Child, annotations map[string]string) 
 			return nil, err
 		}
 		if !manifest.MediaType.IsIndex() {
-			return nil, fmt.Errorf("making an index: the base's type is %q, no index", manifest.MediaType)
+			return nil, fmt.Errorf("making an index: the base's type is %q, no index",
+				manifest.MediaType)
 		}
 	}
 	if HasAnnotations(manifest.MediaType) {

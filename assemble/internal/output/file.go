@@ -50,7 +50,9 @@ func spaceError(path string, err error) error {
 
 // replaceFile writes path with fill in one step: beside it first, then by
 // rename. What is there must be of the kind, or empty.
-func replaceFile(ctx context.Context, path string, kind archiveKind, fill func(io.Writer) error) error {
+func replaceFile(
+	ctx context.Context, path string, kind archiveKind, fill func(io.Writer) error,
+) error {
 	dir := filepath.Dir(path)
 	if err := checkParent(dir); err != nil {
 		return err

@@ -35,7 +35,9 @@ func Layout(ctx context.Context, dir string, names []string, m Manifest, o Write
 	return writeLayout(ctx, dir, entries, m, o)
 }
 
-func writeLayout(ctx context.Context, dir string, names []entryName, m Manifest, o WriteOptions) (err error) {
+func writeLayout(
+	ctx context.Context, dir string, names []entryName, m Manifest, o WriteOptions,
+) (err error) {
 	g, err := collect(m)
 	if err != nil {
 		return err
@@ -83,7 +85,11 @@ func makeDir(dir string) (created bool, err error) {
 	} else if !errors.Is(err, fs.ErrExist) {
 		return false, spaceError(dir, err)
 	}
-	return false, nil
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = &ExistsError{Path: dir, What: "is no directory"}
+	}
+	return false, err
 }
 
 // checkLayout reports a directory that is neither a layout nor empty.
@@ -114,9 +120,6 @@ func checkEmpty(dir string) error {
 		return err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.IsDir() {
-		return &ExistsError{Path: dir, What: "is no directory"}
-	}
 	for {
 		names, err := f.Readdirnames(100)
 		for _, n := range names {
@@ -143,10 +146,7 @@ type stage struct {
 func openStage(ctx context.Context, layout string) (s *stage, err error) {
 	unlock, err := lock(ctx, layout)
 	if err != nil {
-		if errors.Is(checkEmpty(layout), fs.ErrNotExist) {
-			return nil, err
-		}
-		return nil, errors.Join(checkEmpty(layout), err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if err := checkLayout(layout); err != nil {
@@ -167,11 +167,12 @@ func openStage(ctx context.Context, layout string) (s *stage, err error) {
 // removeStale removes the stages of writers that are no more. It is called under
 // the layout's lock. What it cannot remove costs space only.
 func removeStale(layout string) {
-	stages, _ := filepath.Glob(filepath.Join(escapeGlob(layout), stagePrefix+"*"))
-	for _, dir := range stages {
-		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+	entries, _ := os.ReadDir(layout)
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), stagePrefix) {
 			continue
 		}
+		dir := filepath.Join(layout, e.Name())
 		unlock, ok, err := tryLock(dir)
 		if err == nil && ok && unlock() == nil {
 			_ = os.RemoveAll(dir)

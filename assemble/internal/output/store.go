@@ -1,0 +1,97 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Store keeps images under names on this machine. It is an OCI layout whose tags
+// are whole names, "my-app:latest", so that other tools read it as
+// oci:DIR:my-app:latest. Safe for concurrent use, also by several processes.
+type Store struct{ dir string }
+
+// OpenStore opens the store at dir, which Put makes when it is missing.
+func OpenStore(dir string) (*Store, error) {
+	if dir == "" {
+		return nil, errors.New("opening the image store: its directory has no name")
+	}
+	err := checkLayout(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening the image store: %w", err)
+	}
+	return &Store{dir: dir}, nil
+}
+
+// Put stores m under names; what had a name before loses it.
+func (s *Store) Put(ctx context.Context, names []string, m Manifest) error {
+	if len(names) == 0 {
+		return errors.New("storing the image: it has no name")
+	}
+	parsed, err := parseNames(names)
+	if err != nil {
+		return err
+	}
+	var entries []entryName
+	for _, n := range parsed {
+		entries = append(entries, entryName{tag: n.text, full: n.full})
+	}
+	if err := os.MkdirAll(filepath.Dir(s.dir), 0o777); err != nil {
+		return spaceError(s.dir, err)
+	}
+	return writeLayout(ctx, s.dir, entries, m, WriteOptions{})
+}
+
+// Get opens a stored image: NAME[:TAG], or NAME@DIGEST while a name has that
+// digest. An unknown one is a SelectError. The caller closes the Source.
+func (s *Store) Get(name string) (*Source, error) {
+	var want selector
+	repo, digest, ok := strings.Cut(name, "@")
+	if ok {
+		var err error
+		if want.digest, err = v1.NewHash(digest); err != nil {
+			return nil, fmt.Errorf("opening stored image %q: %w", name, err)
+		}
+	}
+	parsed, err := parseName(repo)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := readSmallFile(filepath.Join(s.dir, indexFileName), maxIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &SelectError{Path: "the store " + s.dir, Name: name}
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, err := parseIndexFile(s.dir, raw)
+	if err != nil {
+		return nil, err
+	}
+	want.name = parsed.text
+	for _, e := range index.entries {
+		if ok && repository(e.tag()) == repo && e.Digest == want.digest {
+			want.name = e.tag()
+		}
+	}
+	e, err := pick(index.entries, "the store "+s.dir, want)
+	if err != nil {
+		return nil, err
+	}
+	source := &Source{Name: e.tag()}
+	return source, source.load(dirBlobs(s.dir), e.Descriptor)
+}
+
+// repository is a name without its tag; a port is no tag.
+func repository(name string) string {
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i]
+	}
+	return name
+}
