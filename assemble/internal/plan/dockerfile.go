@@ -96,9 +96,14 @@ func (c Copy) print(p *printer) {
 	if c.Chmod != "" {
 		chmod = p.flag("chmod", escape(c.Chmod))
 	}
-	paths := make([]string, 0, len(c.Sources)+1)
+	sources := make([]string, 0, len(c.Sources)+1)
+	for _, s := range c.Sources {
+		// A here-document, whatever the form; as a pattern it is a name again.
+		sources = append(sources, strings.ReplaceAll(s, "<<", "[<]<"))
+	}
+	var paths []string
 	plain := true
-	for _, s := range append(append(paths, c.Sources...), c.Dest) {
+	for _, s := range append(sources, c.Dest) {
 		// Both forms expand variables, and read quotes and backslashes.
 		s = escape(s)
 		plain = plain && plainWord(s)

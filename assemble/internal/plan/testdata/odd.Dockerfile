@@ -11,7 +11,7 @@ LABEL "line break"="a RUN evil"
 ENV PATH="�"
 WORKDIR " /a 'b'\$c "
 COPY \$a q\"\' é /x/
-COPY ["<<EOF", "/x/"]
+COPY ["[<]<EOF", "/x/"]
 COPY ["-x", "/a b/"]
 # A Dockerfile cannot write "x y\n", the next line comes near it.
 COPY --from=x\ y\  ["a\nb", "/x"]
