@@ -39,7 +39,7 @@ func (s *Source) Close() error {
 // Open opens "oci:DIR[:TAG|@DIGEST]", "oci-archive:FILE[:TAG|@DIGEST]" or
 // "docker-archive:FILE[:TAG]"; see the package documentation. A compressed archive
 // is unpacked into temp; "" is os.TempDir. The caller closes the Source.
-func Open(ctx context.Context, ref string, temp string) (s *Source, err error) {
+func Open(ctx context.Context, ref string, temp string) (*Source, error) {
 	kind, rest, _ := strings.Cut(ref, ":")
 	switch kind {
 	case "oci", "oci-archive", "docker-archive":
@@ -54,24 +54,27 @@ func Open(ctx context.Context, ref string, temp string) (s *Source, err error) {
 	if kind == "oci" {
 		return openLayout(path, want)
 	}
-	s = &Source{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
+	s := &Source{}
+	if err := s.openFile(ctx, kind, path, want, temp); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// openFile opens an archive. After an error the caller closes s all the same.
+func (s *Source) openFile(ctx context.Context, kind, path string, want selector, temp string) error {
 	f, err := s.openArchive(ctx, path, temp)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	entries, err := indexTar(f, path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if kind == "docker-archive" {
-		return s, s.openDocker(ctx, entries, want)
+		return s.openDocker(ctx, entries, want)
 	}
-	return s, s.openOCI(entries, want)
+	return s.openOCI(entries, want)
 }
 
 // selector says which image of several is meant.

@@ -29,7 +29,10 @@ func openLayout(dir string, want selector) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{}
-	return s, s.choose(dirBlobs(dir), dir, raw, want)
+	if err := s.choose(dirBlobs(dir), dir, raw, want); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // openOCI opens the layout in an archive.
@@ -56,10 +59,13 @@ func (s *Source) choose(store blobStore, path string, raw []byte, want selector)
 		return err
 	}
 	if want == (selector{}) && isImageIndex(index.entries) {
-		s.Index, err = newStoredIndex(store, v1.Descriptor{
-			MediaType: types.OCIImageIndex, Digest: digestOf(raw), Size: int64(len(raw)),
-		}, raw, 0)
 		s.Digest = digestOf(raw)
+		idx, err := newStoredIndex(store, v1.Descriptor{
+			MediaType: types.OCIImageIndex, Digest: s.Digest, Size: int64(len(raw)),
+		}, raw, 0)
+		if err == nil {
+			s.Index = idx
+		}
 		return err
 	}
 	e, err := pick(index.entries, path, want)

@@ -85,7 +85,10 @@ func (s *Store) Get(name string) (*Source, error) {
 		return nil, err
 	}
 	source := &Source{Name: e.tag()}
-	return source, source.load(dirBlobs(s.dir), e.Descriptor)
+	if err := source.load(dirBlobs(s.dir), e.Descriptor); err != nil {
+		return nil, err
+	}
+	return source, nil
 }
 
 // repository is a name without its tag; a port is no tag.
