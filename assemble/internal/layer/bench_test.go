@@ -16,8 +16,8 @@ func benchSite(b *testing.B, n, size int, content func(seed, n int) string) stri
 	pool := content(1, 8*size)
 	for i := range n {
 		at := i * 7919 % (6 * size)
-		site{fmt.Sprintf("assets/%03d/chunk-%05d.js", i/100, i): fmt.Sprint(i) + pool[at:at+size*(i%19+10)/19]}.
-			write(b, dir)
+		text := fmt.Sprint(i) + pool[at:at+size*(i%19+10)/19]
+		site{fmt.Sprintf("assets/%03d/chunk-%05d.js", i/100, i): text}.write(b, dir)
 	}
 	return dir
 }

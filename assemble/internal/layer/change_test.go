@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -33,9 +32,13 @@ func TestChangedFilesAreNoticed(t *testing.T) {
 			do   func(file string) error
 		}{
 			"vanish": {"vanished", os.Remove},
-			"grow":   {"grew", func(f string) error { return os.WriteFile(f, []byte(content+"x"), 0o600) }},
+			"grow": {"grew", func(f string) error {
+				return os.WriteFile(f, []byte(content+"x"), 0o600)
+			}},
 			"shrink": {"shrank", func(f string) error { return os.Truncate(f, 10) }},
-			"touch":  {"changed", func(f string) error { return os.Chtimes(f, time.Time{}, time.Unix(5, 0)) }},
+			"touch": {"changed", func(f string) error {
+				return os.Chtimes(f, time.Time{}, time.Unix(5, 0))
+			}},
 			"replace": {"was replaced", func(f string) error {
 				info, err := os.Stat(f)
 				if err != nil {
@@ -135,57 +138,6 @@ func TestLargeFileThatChangesBetweenItsTwoReads(t *testing.T) {
 		if errors.As(err, &changed) != (piece == 2) {
 			t.Errorf("piece %d: %v", piece, err)
 		}
-	}
-}
-
-func TestUnreadableFile(t *testing.T) {
-	if os.Getuid() == 0 || runtime.GOOS == "windows" {
-		t.Skip("nothing is unreadable to root")
-	}
-	dir := t.TempDir()
-	site{"a": "a"}.write(t, dir)
-	tree := scan(t, dir)
-	if err := os.Chmod(filepath.Join(dir, "a"), 0); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := Build(context.Background(), tree, Options{Compression: Gzip, Temp: t.TempDir()})
-	if !errors.Is(err, os.ErrPermission) {
-		t.Error(err)
-	}
-}
-
-// TestFullDisk runs itself again in a process whose files may only be small.
-func TestFullDisk(t *testing.T) {
-	const env = "LAYER_TEST_FULL_DISK"
-	if temp := os.Getenv(env); temp != "" {
-		if err := limitFileSize(100_000); err != nil {
-			t.Skip(err)
-		}
-		_, _, err := Build(context.Background(), scan(t, filepath.Dir(temp)),
-			Options{Compression: Gzip, Temp: temp})
-		var space *SpaceError
-		if !errors.As(err, &space) || space.Dir != temp || !strings.Contains(space.Hint(), temp) {
-			t.Errorf("got %v", err)
-		}
-		if left, _ := os.ReadDir(temp); len(left) > 0 {
-			t.Errorf("left %v", left)
-		}
-		return
-	}
-	dir := t.TempDir()
-	site{"a": noise(1, 5*pieceSize)}.write(t, dir)
-	temp := filepath.Join(dir, "temp")
-	if err := os.Mkdir(temp, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestFullDisk$", "-test.v")
-	cmd.Env = append(os.Environ(), env+"="+temp)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	if strings.Contains(string(out), "SKIP") {
-		t.Skipf("%s", out)
 	}
 }
 

@@ -2,11 +2,13 @@ package layer
 
 import (
 	"context"
+	"encoding/binary"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -97,30 +99,39 @@ func mustBuild(t testing.TB, tree Tree, o Options) (*Layer, *Record) {
 	return l, r
 }
 
-// text is n bytes that compress about as scripts do, and depend on seed.
-func text(seed, n int) string {
+// poolSize is more than any file of a test has.
+const poolSize = 5 << 20
+
+// text returns n bytes that compress about as scripts do; another seed gives others.
+func text(seed, n int) string { return cutPool(textPool(), seed, n) }
+
+// noise returns n bytes that do not compress.
+func noise(seed, n int) string { return cutPool(noisePool(), seed, n) }
+
+func cutPool(pool string, seed, n int) string {
+	at := seed * 40_009 % (len(pool) - n)
+	return pool[at : at+n]
+}
+
+var textPool = sync.OnceValue(func() string {
 	words := []string{"function", "return", "const ", "=>", "(", ")", "{", "}", ";", "e.t", "null",
 		"export", "import", "\"use strict\"", ",", "this.", "await "}
-	b := make([]byte, 0, n+16)
-	x := uint64(seed)*2654435761 + 12345
-	for len(b) < n {
+	b := make([]byte, 0, poolSize+32)
+	for x := uint64(12345); len(b) < poolSize; {
 		x = x*6364136223846793005 + 1442695040888963407
 		b = append(b, words[x>>33%uint64(len(words))]...)
 		b = append(b, byte('a'+x>>40%26), byte('a'+x>>48%26))
 	}
-	return string(b[:n])
-}
+	return string(b)
+})
 
-// noise is n bytes that do not compress.
-func noise(seed, n int) string {
-	b := make([]byte, 0, n+8)
-	x := uint64(seed)*0x9e3779b97f4a7c15 + 1
-	for len(b) < n {
+var noisePool = sync.OnceValue(func() string {
+	b := make([]byte, 0, poolSize+8)
+	for x := uint64(1); len(b) < poolSize; {
 		x ^= x << 13
 		x ^= x >> 7
 		x ^= x << 17
-		y := x * 0x2545f4914f6cdd1d
-		b = append(b, byte(y>>56), byte(y>>48), byte(y>>40), byte(y>>32))
+		b = binary.BigEndian.AppendUint64(b, x*0x2545f4914f6cdd1d)
 	}
-	return string(b[:n])
-}
+	return string(b)
+})

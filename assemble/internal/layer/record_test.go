@@ -55,7 +55,8 @@ func TestUnchangedSeesEveryField(t *testing.T) {
 	second := int64(time.Second)
 	tree := Tree{ScannedAt: 100 * second, Entries: []Entry{
 		{Name: "d", Kind: Dir, Mode: 0o755},
-		{Name: "d/f", Mode: 0o644, Source: "f", Size: 3, MTime: 50*second + 1, CTime: 50*second + 1, Inode: 7},
+		{Name: "d/f", Mode: 0o644, Source: "f", Size: 3,
+			MTime: 50*second + 1, CTime: 50*second + 1, Inode: 7},
 		{Name: "d/g", Mode: 0o644, Data: []byte("xyz"), Size: 3},
 		{Name: "d/l", Kind: Link, Target: "f"},
 	}}

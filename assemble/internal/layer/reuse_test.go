@@ -42,10 +42,19 @@ func again(t testing.TB, tree Tree, c Compression, r *Record, blob string) (*Lay
 
 // manyFiles is a site of groups, large files, images and siblings; for reading.
 var manyFiles = sync.OnceValue(func() site {
-	s := maps.Clone(small())
+	s := site{
+		"index.html":        "<!doctype html>",
+		"empty.txt":         "",
+		"assets/app.js":     text(1, 100_000),
+		"assets/app.js.gz":  noise(2, 30_000),
+		"assets/more.js":    text(4, pieceSize+1),
+		"assets/more.js.gz": noise(5, pieceSize+pieceSize/2),
+		"img/a.jpg":         noise(6, 300_000),
+		"img/b.jpg":         noise(7, 2*pieceSize),
+	}
 	for i := range 60 {
-		s[fmt.Sprintf("chunks/%02d.js", i)] = text(100+i, 30_000+i*1000)
-		s[fmt.Sprintf("chunks/%02d.js.gz", i)] = noise(100+i, 9_000)
+		s[fmt.Sprintf("chunks/%02d.js", i)] = text(100+i, 10_000+i*200)
+		s[fmt.Sprintf("chunks/%02d.js.gz", i)] = noise(100+i, 4_000)
 	}
 	return s
 })
@@ -90,9 +99,14 @@ func TestReuseOfAnUnchangedTreeWritesNothing(t *testing.T) {
 }
 
 func TestReuseAfterOneChange(t *testing.T) {
+	dir := t.TempDir()
+	before := maps.Clone(manyFiles())
+	before["chunks/orphan.js.gz"] = noise(9, 1000)
+	before.write(t, dir)
+	l, r := mustBuild(t, scan(t, dir).settled(), Options{})
 	for name, change := range map[string]site{
 		"a small file":       {"chunks/30.js": text(7, 60_000)},
-		"its length alone":   {"chunks/30.js": text(130, 30_001)},
+		"its length alone":   {"chunks/30.js": text(130, 16_001)},
 		"an origin":          {"assets/app.js": text(7, 300_000)},
 		"a sibling":          {"assets/app.js.gz": noise(7, 90_000)},
 		"a large file":       {"img/b.jpg": noise(8, 2*pieceSize)},
@@ -100,20 +114,23 @@ func TestReuseAfterOneChange(t *testing.T) {
 		"large to small":     {"assets/more.js": "small"},
 		"small to large":     {"index.html": text(8, pieceSize+9)},
 		"a new file":         {"chunks/30a.js": "new"},
-		"a new origin":       {"chunks/orphan.js": "x", "chunks/30.js.gz": noise(130, 9_000)},
+		"a new origin":       {"chunks/orphan.js": "x", "chunks/30.js.gz": noise(130, 4_000)},
 		"the first":          {"00": "new"},
 		"the last":           {"zz": "new"},
 		"the first and last": {"00": "new", "zz": "new"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			manyFiles().write(t, dir)
-			site{"chunks/orphan.js.gz": noise(9, 1000)}.write(t, dir)
-			l, r := mustBuild(t, scan(t, dir).settled(), Options{})
-			change.write(t, dir)
+			now := maps.Clone(before)
+			maps.Copy(now, change)
+			now.write(t, dir)
 			got, _ := again(t, scan(t, dir).settled(), Gzip, r, l.Path())
-			if s := got.Stats(); s.CompressedChunks > 8 || s.ReusedChunks < 8 {
+			if s := got.Stats(); s.CompressedChunks > 5 || s.ReusedChunks < 5 {
 				t.Errorf("%+v", s)
+			}
+			for name := range change {
+				if err := os.Remove(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
 	}
@@ -128,7 +145,7 @@ func TestReuseNoticesARacyEdit(t *testing.T) {
 		t.Fatal("files that were written just before the scan are trusted")
 	}
 	// An edit of equal length that left all times as they were.
-	site{"chunks/30.js": text(7, 60_000)}.write(t, dir)
+	site{"chunks/30.js": text(7, len(manyFiles()["chunks/30.js"]))}.write(t, dir)
 	now := scan(t, dir)
 	for i := range now.Entries {
 		e := &now.Entries[i]
@@ -201,7 +218,7 @@ func TestReuseOfADamagedBlob(t *testing.T) {
 		"cut":          good[:len(good)/2],
 		"gzip header":  flip(good, 4), // the time, which no checksum of gzip covers
 		"first chunk":  flip(good, 1000),
-		"every 100 kB": flip(good, 50_000, 150_000, 250_000, 900_000, 2_000_000, len(good)-40),
+		"every 100 kB": flip(good, 20_000, 150_000, 250_000, 900_000, 2_000_000, len(good)-40),
 		"last byte":    flip(good, len(good)-1),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,7 +264,7 @@ func TestReuseWithoutTheStateOfTheHash(t *testing.T) {
 // FuzzReuse edits a site at random, several times over, and demands that each
 // build with reuse be equal to one without.
 func FuzzReuse(f *testing.F) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {

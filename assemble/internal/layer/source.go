@@ -131,11 +131,8 @@ func (s *source) enter(dir string) (*os.Root, error) {
 }
 
 func openError(e *Entry, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		return &ChangedError{Path: e.Source, What: "vanished"}
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("reading %q: %w", e.Source, fs.ErrPermission)
 	}
 	return fmt.Errorf("reading %q: %w", e.Source, err)
 }

@@ -88,7 +88,9 @@ func appendRecord(dst []byte, key, value string) []byte {
 
 // appendBlock appends one block without time and checksum. A name or target
 // that does not fit is written as far as it does; its PAX record counts.
-func appendBlock(dst []byte, name string, kind byte, mode uint32, size int64, target string) []byte {
+func appendBlock(
+	dst []byte, name string, kind byte, mode uint32, size int64, target string,
+) []byte {
 	at := len(dst)
 	dst = append(dst, make([]byte, blockSize)...)
 	b := dst[at:]
