@@ -116,7 +116,8 @@ func (j *Job) Follow() io.ReadCloser {
 	return rc
 }
 
-// Wait returns the finished layer, as Build does.
+// Wait returns the finished layer, as Build does. It may be called more than once,
+// and concurrently; there is one layer to close.
 func (j *Job) Wait() (*Layer, *Record, error) {
 	if err := j.group.Wait(); err != nil {
 		return nil, nil, err

@@ -120,8 +120,7 @@ func (b *build) equals(c chunk, old int) bool {
 	for k := range c.count {
 		i, o := c.first+k, first+k
 		if b.sums[i] != b.old.record.sums[o] ||
-			b.sums[b.from[i]] != b.old.record.sums[b.old.from[o]] ||
-			b.tree.Entries[i].Kind != b.old.record.entries[o].Kind {
+			b.sums[b.from[i]] != b.old.record.sums[b.old.from[o]] {
 			return false
 		}
 	}
@@ -136,48 +135,61 @@ type part struct {
 	users     atomic.Int32
 }
 
+// The queues that parts move through. All together hold no more parts than free
+// had at first, so that none of them ever blocks who sends to it.
+type queues struct {
+	free, work, toHash, toWrite chan *part
+}
+
+// newQueues makes two parts for each of a few workers, so that one that is done
+// need not wait while the chunk before its own is late.
+func newQueues(jobs int) *queues {
+	n := min(2*jobs, jobs+3)
+	q := &queues{make(chan *part, n), make(chan *part, n), make(chan *part, n), make(chan *part, n)}
+	for range n {
+		q.free <- &part{raw: make([]byte, 0, pieceSize+64<<10)}
+	}
+	return q
+}
+
+// dispatch hands out parts for n chunks.
+func (q *queues) dispatch(ctx context.Context, n int) error {
+	defer close(q.work)
+	defer close(q.toHash)
+	defer close(q.toWrite)
+	for i := range n {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case p := <-q.free:
+			p.index, p.ready = i, make(chan struct{})
+			p.users.Store(2)
+			q.work <- p
+			q.toHash <- p
+			q.toWrite <- p
+		}
+	}
+	return nil
+}
+
+// release gives a part back when both who read it are done.
+func (q *queues) release(p *part) {
+	if p.users.Add(-1) == 0 {
+		q.free <- p
+	}
+}
+
 // run builds the layer into the spool.
 func (b *build) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	// Two in hand keep a worker busy while the chunks before its own are late.
-	window := min(2*b.jobs, b.jobs+3)
-	free := make(chan *part, window)
-	for range window {
-		free <- &part{raw: make([]byte, 0, pieceSize+64<<10)}
-	}
-	work := make(chan *part, window)
-	toHash := make(chan *part, window)
-	toWrite := make(chan *part, window)
-
-	g.Go(func() error {
-		defer close(work)
-		defer close(toHash)
-		defer close(toWrite)
-		for i := range b.chunks {
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case p := <-free:
-				p.index, p.ready = i, make(chan struct{})
-				p.users.Store(2)
-				work <- p
-				toHash <- p
-				toWrite <- p
-			}
-		}
-		return nil
-	})
+	q := newQueues(b.jobs)
+	g.Go(func() error { return q.dispatch(ctx, len(b.chunks)) })
 	for range b.jobs {
-		g.Go(func() error { return b.work(ctx, work) })
+		g.Go(func() error { return b.work(ctx, q.work) })
 	}
 	g.Go(func() error { return b.prehash(ctx) })
-	release := func(p *part) {
-		if p.users.Add(-1) == 0 {
-			free <- p
-		}
-	}
-	g.Go(func() error { return b.hashRaw(ctx, toHash, release) })
-	g.Go(func() error { return b.write(ctx, toWrite, release) })
+	g.Go(func() error { return b.hashRaw(ctx, q.toHash, q.release) })
+	g.Go(func() error { return b.write(ctx, q.toWrite, q.release) })
 	return g.Wait()
 }
 
