@@ -193,7 +193,7 @@ func (t *tarReader) Read(p []byte) (int, error) {
 	switch {
 	case t.read > t.limits.Bytes:
 		return n, &LimitError{"bytes", t.limits.Bytes}
-	case t.read > ratioFrom && t.read/t.limits.Ratio > t.blob.read.Load():
+	case t.read > t.limits.RatioFrom && t.read/t.limits.Ratio > t.blob.read.Load():
 		return n, &LimitError{"bytes for each compressed one", t.limits.Ratio}
 	}
 	return n, err

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,12 +31,12 @@ func (s spot) copyTo(fd int) (err error) {
 	if err := unix.Fchmod(fd, s.stat.Mode&permissions); err != nil {
 		return err
 	}
-	return setTimeFD(fd, s.stat)
+	return setTimeFD(fd, timesIn(s.stat))
 }
 
-// setTimeFD gives a file the time that stat has.
-func setTimeFD(fd int, st *unix.Stat_t) error {
-	return unix.UtimesNanoAt(fd, "", timesOf(time.Unix(st.Mtim.Unix())), unix.AT_EMPTY_PATH)
+// setTimeFD works whatever the mode, as a name below the file would not.
+func setTimeFD(fd int, times []unix.Timespec) error {
+	return unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH)
 }
 
 // copyContent shares the blocks where the file system can, and else lets the

@@ -24,7 +24,7 @@ type extraction struct {
 	// gone are implied directories that were replaced: perhaps what lay in them
 	// belonged elsewhere.
 	gone []string
-	buf    []byte
+	buf  []byte
 
 	// A tar comes directory by directory: the last one is kept open and resolved.
 	open    *node

@@ -90,8 +90,13 @@ func (f finisher) complete() error {
 // it is hidden.
 func (f finisher) directory(n *node, fd int, hidden bool) error {
 	for name, c := range n.children {
-		if err := f.child(c, fd, hidden); err != nil {
-			return &entryError{path.Join(n.path(), name), err}
+		err := f.child(c, fd, hidden)
+		var inner *entryError
+		if err != nil && !errors.As(err, &inner) {
+			err = &entryError{path.Join(n.path(), name), err}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	mode, mtime := n.mode, n.mtime
@@ -107,7 +112,7 @@ func (f finisher) directory(n *node, fd int, hidden bool) error {
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(fd, ".", timesOf(mtime), 0)
+	return setTimeFD(fd, timesOf(mtime))
 }
 
 func (f finisher) child(c *node, dir int, hidden bool) error {

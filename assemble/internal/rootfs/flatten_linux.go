@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -19,8 +18,8 @@ const copiers = 4
 // Flatten copies the layers into one tree, as overlayfs would show them, for where
 // that cannot be mounted. dst must not exist; its parent should be private, as
 // set-uid files are copied as such. The copy shares blocks with the store where the
-// file system can do that, but never a file: a build may write into it. After an
-// error dst is gone.
+// file system can do that, but never a file: a build may write into it. A directory
+// that its owner may not enter stops a plain user. After an error dst is gone.
 func (r *Rootfs) Flatten(ctx context.Context, dst string) (err error) {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return fmt.Errorf("copying the layers: %w", err)
@@ -158,7 +157,7 @@ func (f *flattener) close() error {
 			return errors.Join(err, unix.Close(fd))
 		}
 		err = copyXattrs(fd, int(src.Fd()))
-		err = errors.Join(err, unix.Fchmod(fd, d.stat.Mode&permissions), setTimeFD(fd, d.stat),
+		err = errors.Join(err, unix.Fchmod(fd, d.stat.Mode&permissions), setTimeFD(fd, timesIn(d.stat)),
 			src.Close(), unix.Close(fd))
 		if err != nil {
 			return &os.PathError{Op: "write", Path: d.name, Err: err}
@@ -168,6 +167,5 @@ func (f *flattener) close() error {
 }
 
 func setTimeAt(name string, st *unix.Stat_t) error {
-	ts := timesOf(time.Unix(st.Mtim.Unix()))
-	return unix.UtimesNanoAt(unix.AT_FDCWD, name, ts, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.UtimesNanoAt(unix.AT_FDCWD, name, timesIn(st), unix.AT_SYMLINK_NOFOLLOW)
 }

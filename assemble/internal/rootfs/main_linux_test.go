@@ -21,19 +21,25 @@ import (
 // plain user.
 const (
 	mountChild = "DECANT_ROOTFS_TEST_MOUNT" // JSON of a mountOrder
+	fullChild  = "DECANT_ROOTFS_TEST_FULL"  // a directory
 	plainChild = "DECANT_ROOTFS_TEST_PLAIN"
 	plainID    = 65534
 )
 
 func TestMain(m *testing.M) {
-	if order := os.Getenv(mountChild); order != "" {
-		if err := mountAndList(order); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	var err error
+	switch {
+	case os.Getenv(mountChild) != "":
+		err = mountAndList(os.Getenv(mountChild))
+	case os.Getenv(fullChild) != "":
+		err = unpackOnFullDisk(os.Getenv(fullChild))
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // missing skips a test for want of an outside component, which is not accepted
@@ -133,8 +139,18 @@ func mounted(t testing.TB, r *Rootfs) listing {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var l listing
+	if err := json.Unmarshal(inNamespace(t, mountChild+"="+string(order)), &l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// inNamespace starts this binary as root of a user namespace.
+func inNamespace(t testing.TB, env string) []byte {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), mountChild+"="+string(order))
+	cmd.Env = append(os.Environ(), env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
@@ -147,13 +163,9 @@ func mounted(t testing.TB, r *Rootfs) listing {
 		missing(t, "no user namespace here: "+err.Error())
 	}
 	if err != nil {
-		t.Fatalf("mounting: %v: %s", err, &stderr)
+		t.Fatalf("in a user namespace: %v: %s", err, &stderr)
 	}
-	var l listing
-	if err := json.Unmarshal(out, &l); err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return out
 }
 
 func mountAndList(order string) error {
@@ -212,11 +224,7 @@ func TestAsPlainUser(t *testing.T) {
 	if err := os.Chown(temp, plainID, plainID); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.timeout=60s"}
-	if testing.Short() {
-		args = append(args, "-test.short")
-	}
-	cmd := exec.Command("/proc/self/exe", args...)
+	cmd := exec.Command("/proc/self/exe", "-test.timeout=60s", "-test.short")
 	cmd.Env = append(os.Environ(), plainChild+"=1", "TMPDIR="+temp, "HOME="+temp)
 	cmd.Dir = temp
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainID, Gid: plainID}}

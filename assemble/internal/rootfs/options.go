@@ -19,7 +19,8 @@ type Options struct {
 // above what real images hold.
 type Limits struct {
 	Bytes      int64 // of the tar, and of the files in it: 50 GiB
-	Ratio      int64 // of these to the compressed bytes, once above 1 GiB: 250
+	Ratio      int64 // of the tar to its compressed bytes: 250
+	RatioFrom  int64 // bytes of a tar from which on Ratio counts: 1 GiB
 	Entries    int   // 2 million
 	PathLength int   // of a name after symlinks are resolved: 3840
 	XattrBytes int   // of one entry's extended attributes: 64 KiB
@@ -27,8 +28,6 @@ type Limits struct {
 
 const (
 	defaultConcurrency = 4
-	// ratioFrom is what a layer may unpack to whatever its ratio.
-	ratioFrom = 1 << 30
 	// maxDepth is how many directories may lie in one another: removing a tree
 	// holds one descriptor for each.
 	maxDepth = 512
@@ -48,6 +47,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Ratio == 0 {
 		l.Ratio = 250
+	}
+	if l.RatioFrom == 0 {
+		l.RatioFrom = 1 << 30
 	}
 	if l.Entries == 0 {
 		l.Entries = 2_000_000

@@ -99,7 +99,8 @@ func readRecord(name string) (record, bool) {
 	return r, true
 }
 
-// write replaces the record at name.
+// write replaces the record at name. It does not wait for the disk, for the same
+// reason: a record that a crash damages is none, and the layer is unpacked again.
 func (r record) write(name string) (err error) {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -116,9 +117,6 @@ func (r record) write(name string) (err error) {
 		}
 	}()
 	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

@@ -50,6 +50,8 @@ func timesOf(t time.Time) []unix.Timespec {
 	return []unix.Timespec{ts, ts}
 }
 
+func timesIn(st *unix.Stat_t) []unix.Timespec { return []unix.Timespec{st.Mtim, st.Mtim} }
+
 // lstat is of the kernel's own form, which tells a whiteout.
 func lstat(name string) (*unix.Stat_t, error) {
 	var st unix.Stat_t
