@@ -31,6 +31,7 @@ type Error struct {
 	push       bool          // the request was to write
 	credential string        // where the credential came from; "" is none
 	wait       time.Duration // what Retry-After said
+	fix        string        // a better hint than the status gives
 }
 
 func (e *Error) Error() string {
@@ -58,6 +59,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says what can be done about it, "" if nothing is known.
 func (e *Error) Hint() string {
+	if e.fix != "" {
+		return e.fix
+	}
 	if e.html {
 		return fmt.Sprintf("a web page answered, not a registry: check the host %s, and whether a proxy or "+
 			"a login page stands before it", e.Registry)

@@ -1,0 +1,217 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Bounds on what a registry, or whoever pushed to it, can make the client hold.
+const (
+	maxManifest = 4 << 20 // what distribution accepts
+	maxConfig   = 8 << 20
+	maxChildren = 1000
+	maxLayers   = 500
+)
+
+// manifestTypes are what the client understands, and schema 1 so that a registry
+// answers with it rather than converts or hides it.
+var manifestTypes = strings.Join([]string{
+	string(types.OCIImageIndex), string(types.DockerManifestList),
+	string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
+	string(types.DockerManifestSchema1Signed),
+}, ", ")
+
+// document is a manifest that has been verified against its digest.
+type document struct {
+	raw       []byte
+	digest    v1.Hash
+	mediaType types.MediaType
+}
+
+// headManifest asks for the digest of a tag; the zero Hash and no error if there
+// is no such tag.
+func (h *host) headManifest(ctx context.Context, p place, id string, r request) (v1.Hash, error) {
+	r.method, r.url, r.repo = http.MethodHead, p.url("manifests", id), p.repo
+	r.header = http.Header{"Accept": {manifestTypes}}
+	r.ok = []int{http.StatusOK, http.StatusNotFound}
+	resp, err := h.do(ctx, &r)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	defer discard(resp)
+	digest, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+	if resp.StatusCode == http.StatusNotFound || err != nil || digest.Algorithm != "sha256" {
+		// Without the header it is the same as an unknown tag: it has to be fetched.
+		return v1.Hash{}, nil
+	}
+	return digest, nil
+}
+
+// getManifest fetches a manifest by tag or digest. want is its digest; the zero
+// Hash if only the registry knows.
+func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash, r request) (document, error) {
+	r.method, r.url, r.repo = http.MethodGet, p.url("manifests", id), p.repo
+	r.scopes = []string{p.pullScope()}
+	r.header = http.Header{"Accept": {manifestTypes}}
+	r.ok = []int{http.StatusOK}
+	var err error
+	for n := 1; ; n++ {
+		var d document
+		if d, err = h.readManifest(ctx, &r, want); err == nil {
+			return d, nil
+		}
+		var cut *cutError
+		if n >= h.c.timing.attempts || !errors.As(err, &cut) && !errors.Is(err, errStalled) {
+			return document{}, err
+		}
+		if err := sleep(ctx, h.c.timing.backoff(n)); err != nil {
+			return document{}, err
+		}
+	}
+}
+
+func (h *host) readManifest(ctx context.Context, r *request, want v1.Hash) (document, error) {
+	resp, err := h.do(ctx, r)
+	if err != nil {
+		return document{}, err
+	}
+	defer discard(resp)
+	failed := h.newError(r)
+	if failed.Err = checkLength(resp, maxManifest); failed.Err != nil {
+		return document{}, failed
+	}
+	raw, err := readBody(resp, maxManifest)
+	if err != nil {
+		failed.Err = err
+		return document{}, failed
+	}
+	got, _, _ := v1.SHA256(strings.NewReader(string(raw))) // memory does not fail
+	said, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+	d := document{raw: raw, digest: got}
+	switch {
+	case want != v1.Hash{} && want != got:
+		failed.Err = &DigestError{Want: want, Got: got}
+	case err == nil && said.Algorithm == "sha256" && said != got:
+		failed.Err = &DigestError{Want: said, Got: got}
+	default:
+		d.mediaType, failed.Err = manifestType(raw, resp.Header.Get("Content-Type"))
+	}
+	if failed.Err != nil {
+		return document{}, failed
+	}
+	return d, nil
+}
+
+func checkLength(resp *http.Response, limit int64) error {
+	if resp.ContentLength > limit {
+		return fmt.Errorf("it is %d bytes long, more than the %d that are allowed", resp.ContentLength, limit)
+	}
+	return nil
+}
+
+// readBody reads a body of at most limit bytes, and tells a cut one from a
+// whole one.
+func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil && errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, &cutError{got: int64(len(data)), want: resp.ContentLength}
+	case err != nil:
+		return nil, err
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("it is longer than the %d bytes that are allowed", limit)
+	}
+	return data, nil
+}
+
+// manifestType determines what a manifest is, from its own words and from the
+// header, which must not contradict each other: a document that is an image to one
+// reader and an index to another is an attack (CVE-2021-41190). header is "" for
+// one from the cache.
+func manifestType(raw []byte, header string) (types.MediaType, error) {
+	var shape struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     types.MediaType `json:"mediaType"`
+		ArtifactType  string          `json:"artifactType"`
+		Config        *struct {
+			MediaType types.MediaType `json:"mediaType"`
+		} `json:"config"`
+		Layers    []json.RawMessage `json:"layers"`
+		Manifests []json.RawMessage `json:"manifests"`
+		FSLayers  []json.RawMessage `json:"fsLayers"`
+	}
+	if err := json.Unmarshal(raw, &shape); err != nil {
+		return "", errors.New("the manifest is not JSON")
+	}
+	media, _, _ := mime.ParseMediaType(header)
+	said := types.MediaType(media)
+	if said.IsSchema1() || shape.SchemaVersion == 1 || shape.FSLayers != nil {
+		return "", &KindError{What: "a schema 1 image, a format that was given up in 2017 and that cannot be verified",
+			fix: "push it again with a current docker or skopeo"}
+	}
+	if !said.IsImage() && !said.IsIndex() && shape.MediaType == "" && header != "" &&
+		media != "application/json" && media != "text/plain" && media != "application/octet-stream" {
+		return "", &KindError{What: "a " + clip(media)}
+	}
+	kind := shape.MediaType
+	switch {
+	case kind == "" && (said.IsImage() || said.IsIndex()):
+		kind = said
+	case kind == "" && shape.Manifests != nil:
+		kind = types.OCIImageIndex
+	case kind == "" && shape.Config != nil:
+		kind = types.OCIManifestSchema1
+	}
+	switch {
+	case !kind.IsImage() && !kind.IsIndex():
+		return "", &KindError{What: fmt.Sprintf("of type %q", clip(string(kind)))}
+	case (said.IsImage() || said.IsIndex()) && said != kind:
+		return "", fmt.Errorf("the manifest calls itself %s, but the registry %s", kind, said)
+	case shape.Manifests != nil && (shape.Config != nil || shape.Layers != nil),
+		kind.IsIndex() && shape.Manifests == nil, kind.IsImage() && shape.Config == nil:
+		return "", fmt.Errorf("the manifest is not the %s that it claims to be", kind)
+	case kind.IsImage() && !shape.Config.MediaType.IsConfig():
+		what := string(shape.Config.MediaType)
+		if shape.ArtifactType != "" {
+			what = shape.ArtifactType
+		}
+		return "", &KindError{What: "a " + clip(what)}
+	case len(shape.Manifests) > maxChildren:
+		return "", fmt.Errorf("the index has %d entries, more than %d", len(shape.Manifests), maxChildren)
+	case len(shape.Layers) > maxLayers:
+		return "", fmt.Errorf("the image has %d layers, more than %d", len(shape.Layers), maxLayers)
+	}
+	return kind, nil
+}
+
+// KindError reports something in a registry that is no image.
+type KindError struct {
+	// What it is, such as "a application/vnd.cncf.helm.config.v1+json".
+	What string
+	fix  string
+}
+
+func (e *KindError) Error() string { return "it is no image but " + e.What }
+
+// Hint says what to do.
+func (e *KindError) Hint() string {
+	if e.fix != "" {
+		return e.fix
+	}
+	return "registries keep other things than images, such as charts and signatures: check the name"
+}
+
+// nameText writes a reference as people do, with Docker Hub's common name.
+func nameText(r name.Reference) string {
+	return strings.TrimPrefix(strings.Replace(r.Name(), "index.docker.io/", "docker.io/", 1), "//")
+}
