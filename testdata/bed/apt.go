@@ -45,10 +45,12 @@ Dir::Etc::sourceparts "%[1]s/none";
 
 // debs downloads packages of one architecture, verified by apt, into dir and
 // returns their files. With closure the packages that they depend on come too.
-func (b *Bed) debs(ctx context.Context, arch, dir string, closure bool, packages ...string) ([]string, error) {
+func (b *Bed) debs(ctx context.Context, arch, dir string, closure bool, packages ...string) (
+	files []string, err error) {
 	for _, program := range []string{"apt-get", "dpkg-deb"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return nil, &MissingError{What: program, Fix: "the test bed runs on Debian or in a Debian container"}
+			return nil, &MissingError{What: program,
+				Fix: "the test bed runs on Debian or in a Debian container"}
 		}
 	}
 	unlock, err := b.lock(ctx, "apt-"+arch)
@@ -131,7 +133,8 @@ func fetchDebs(ctx context.Context, state, dir string, closure bool, packages []
 
 // aptGet runs apt-get with the private configuration of state in directory dir.
 func aptGet(ctx context.Context, state, dir string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-c", filepath.Join(state, "apt.conf")}, args...)...)
+	args = append([]string{"-c", filepath.Join(state, "apt.conf")}, args...)
+	cmd := exec.CommandContext(ctx, "apt-get", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	return run(cmd)

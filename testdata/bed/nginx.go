@@ -46,9 +46,13 @@ type nginxVariant struct{ name, conf, port, user string }
 
 func (b *Bed) nginx(ctx context.Context, variant nginxVariant) (string, error) {
 	return b.once(ctx, variant.name+"-v"+nginxVersion, func(dir string) error {
-		configLayer := filepath.Join(b.dir, variant.name+".config.tar.gz.partial")
-		defer os.Remove(configLayer)
-		if err := b.nginxConfigLayer(variant, configLayer); err != nil {
+		work, err := os.MkdirTemp(dir, "work-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(work)
+		configLayer := filepath.Join(work, "config.tar.gz")
+		if err := nginxConfigLayer(variant, configLayer); err != nil {
 			return err
 		}
 		var images []v1.Image
@@ -105,8 +109,8 @@ func (b *Bed) nginxLayers(ctx context.Context, arch string) (string, error) {
 		if err := b.debianLayer(ctx, dir, "os", arch, system); err != nil {
 			return err
 		}
-		server := layerRecipe{packages: []string{"nginx", "nginx-common", "libcrypt1", "libpcre2-8-0", "libssl3",
-			"zlib1g", "gettext-base"}, more: trimNginx}
+		server := layerRecipe{packages: []string{"nginx", "nginx-common", "libcrypt1", "libpcre2-8-0",
+			"libssl3", "zlib1g", "gettext-base"}, more: trimNginx}
 		return b.debianLayer(ctx, dir, "nginx", arch, server)
 	})
 }
@@ -127,13 +131,14 @@ func trimNginx(t *tree) error {
 }
 
 // nginxConfigLayer writes the layer that the variants differ in.
-func (b *Bed) nginxConfigLayer(variant nginxVariant, file string) error {
-	t, err := newTree(b.dir)
+func nginxConfigLayer(variant nginxVariant, file string) error {
+	t, err := newTree(filepath.Dir(file))
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	if err := addUsers(t, "nginx:x:101:101:nginx user:/nonexistent:/bin/false\n", "nginx:x:101:\n"); err != nil {
+	const user = "nginx:x:101:101:nginx user:/nonexistent:/bin/false\n"
+	if err := addUsers(t, user, "nginx:x:101:\n"); err != nil {
 		return err
 	}
 	for _, f := range []struct {

@@ -70,7 +70,7 @@ func (b *Bed) Node(ctx context.Context, version string) (layoutDir string, err e
 		if err != nil {
 			return err
 		}
-		work, err := os.MkdirTemp(b.dir, name+".work-")
+		work, err := os.MkdirTemp(dir, "work-")
 		if err != nil {
 			return err
 		}

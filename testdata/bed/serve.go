@@ -72,7 +72,8 @@ func isolations() []Isolation {
 	return []Isolation{IsolationNamespace, IsolationNone}
 }
 
-func (b *Bed) serve(ctx context.Context, rootfsDir string, port int, isolation Isolation) (*Server, error) {
+func (b *Bed) serve(ctx context.Context, rootfsDir string, port int, isolation Isolation) (
+	*Server, error) {
 	if port == 0 {
 		var err error
 		if port, err = freePort(); err != nil {

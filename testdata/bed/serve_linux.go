@@ -18,10 +18,14 @@ func confine(cmd *exec.Cmd, root string, isolation Isolation) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
 	if isolation == IsolationNamespace {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: nginxID, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: nginxID, HostID: os.Getgid(), Size: 1}}
+		cmd.SysProcAttr.UidMappings = mapped(os.Getuid())
+		cmd.SysProcAttr.GidMappings = mapped(os.Getgid())
 	}
 	return nil
+}
+
+func mapped(id int) []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{ContainerID: nginxID, HostID: id, Size: 1}}
 }
 
 // forbidden tells whether an isolation failed because this system does not allow

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 )
 
@@ -69,5 +70,26 @@ func walkFiles(t *testing.T, dir string, visit func(name string, content []byte)
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestHelloDistIsWhole(t *testing.T) {
+	dir := "../apps/hello-dist"
+	reference := regexp.MustCompile(`(?:href|src)="(/[^"]*\.[a-z]+)"|import\("\./([^"]+)"\)`)
+	found := 0
+	walkFiles(t, dir, func(name string, content []byte) {
+		for _, m := range reference.FindAllSubmatch(content, -1) {
+			target := filepath.Join(dir, string(m[1]))
+			if len(m[2]) > 0 {
+				target = filepath.Join(dir, filepath.Dir(name), string(m[2]))
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s refers to %s", name, err)
+			}
+			found++
+		}
+	})
+	if found < 6 {
+		t.Errorf("only %d references found", found)
 	}
 }
