@@ -53,6 +53,7 @@ func TestReadOnlyLayoutIsLeftAlone(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) }) // lets t.TempDir be removed
 	asPlainUser(t, func() {
 		err := Layout(t.Context(), dir, nil, dockerImageOf(t, 1), WriteOptions{})
 		if !errors.Is(err, fs.ErrPermission) {
