@@ -108,12 +108,13 @@ func allowed(dir string, rule []string) bool {
 // TestTopLevel keeps the top level as it was agreed.
 func TestTopLevel(t *testing.T) {
 	agreed := []string{"cmd", "assemble", "registry", "testdata", "go.mod", "go.sum", "README.md"}
+	built := "decant" // what the README's go build leaves; git ignores it
 	entries, err := os.ReadDir("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(agreed, e.Name()) {
+		if e.Name() != built && !strings.HasPrefix(e.Name(), ".") && !slices.Contains(agreed, e.Name()) {
 			t.Errorf("%s: only %q and dot-files stand at the top", e.Name(), agreed)
 		}
 	}

@@ -19,23 +19,26 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// editDistance counts the insertions, deletions and substitutions of bytes
-// that lead from a to b (Levenshtein).
+// editDistance counts the insertions, deletions, substitutions and swaps of
+// neighbours that lead from a to b (the optimal string alignment of bytes).
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
+	// rows are the last three of the table: row i has the distances from a[:i].
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, last, row = last, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
+			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -172,10 +172,10 @@ func baseIndex(docker bool, platforms ...string) (index v1.ImageIndex, only v1.I
 // baseImage is shaped like an nginx image, with one layer of a few bytes.
 func baseImage(p v1.Platform, docker bool) (v1.Image, error) {
 	img := v1.Image(empty.Image)
-	mediaType := types.DockerUncompressedLayer
+	mediaType := types.DockerLayer
 	if !docker {
 		img = mutate.ConfigMediaType(mutate.MediaType(img, types.OCIManifestSchema1), types.OCIConfigJSON)
-		mediaType = types.OCIUncompressedLayer
+		mediaType = types.OCILayer
 	}
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
@@ -188,7 +188,13 @@ func baseImage(p v1.Platform, docker bool) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if img, err = mutate.AppendLayers(img, static.NewLayer(b.Bytes(), mediaType)); err != nil {
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	}, tarball.WithMediaType(mediaType))
+	if err != nil {
+		return nil, err
+	}
+	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		return nil, err
 	}
 	config, err := img.ConfigFile()

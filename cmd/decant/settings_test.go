@@ -131,7 +131,7 @@ func TestNearest(t *testing.T) {
 	candidates := []string{"base", "tag", "platform", "compression", "no-cache"}
 	for word, want := range map[string]string{
 		"tags": "tag", "platforms": "platform", "compresion": "compression", "nocache": "no-cache",
-		"bas": "base", "zzz": "", "x": "", "": "",
+		"bas": "base", "tga": "tag", "zzz": "", "x": "", "": "",
 	} {
 		if got := nearest(word, candidates); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
