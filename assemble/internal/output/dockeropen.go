@@ -123,7 +123,9 @@ func configHex(name string) string {
 
 // dockerLayer describes a layer's file. A compressed one is read to learn its
 // digest; that of any other is the diffID, which is verified when it is read.
-func dockerLayer(ctx context.Context, x *tarIndex, name string, diffID v1.Hash) (*storedLayer, error) {
+func dockerLayer(
+	ctx context.Context, x *tarIndex, name string, diffID v1.Hash,
+) (*storedLayer, error) {
 	file, err := x.section(name)
 	if err != nil {
 		return nil, err

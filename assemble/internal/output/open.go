@@ -62,7 +62,9 @@ func Open(ctx context.Context, ref string, temp string) (*Source, error) {
 }
 
 // openFile opens an archive. After an error the caller closes s all the same.
-func (s *Source) openFile(ctx context.Context, kind, path string, want selector, temp string) error {
+func (s *Source) openFile(
+	ctx context.Context, kind, path string, want selector, temp string,
+) error {
 	f, err := s.openArchive(ctx, path, temp)
 	if err != nil {
 		return err
