@@ -274,12 +274,8 @@ func (b *builder) files(in *inside) error {
 }
 
 func (b *builder) file(in *inside, name string, f file) error {
-	if f.Below != "" {
-		fd, err := in.open(f.Below, unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return nil // the image has no use for it
-		}
-		unix.Close(fd)
+	if !in.wants(f) {
+		return nil
 	}
 	if err := os.WriteFile(name, f.Data, 0o600); err != nil {
 		return err
@@ -301,6 +297,19 @@ func (b *builder) file(in *inside, name string, f file) error {
 		return err
 	}
 	return in.put(place{fd, path.Clean("/" + f.Target), false})
+}
+
+// wants tells whether the image has a use for a file.
+func (in *inside) wants(f file) bool {
+	if f.Below == "" {
+		return true
+	}
+	fd, err := in.open(f.Below, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }
 
 // seal makes one mount read-only.

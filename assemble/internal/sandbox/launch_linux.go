@@ -1,0 +1,362 @@
+//go:build amd64 || arm64
+
+package sandbox
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// streams are a job's standard input and outputs; nil is nothing.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// do does a job on the best rung that this host allows. The ladder is walked by the
+// real thing: the stage that failed says which rung is next.
+func (s *Sandbox) do(ctx context.Context, j spec, std streams) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("using a sandbox: %w", os.ErrClosed)
+	}
+	for {
+		if err := s.flatten(ctx); err != nil {
+			return err
+		}
+		if err := s.complete(&j); err != nil {
+			return err
+		}
+		err := s.launch(ctx, j, std)
+		if s.settled || !s.stepDown(err) {
+			return err
+		}
+	}
+}
+
+// stepDown takes the next rung, if the error says that this one is not allowed.
+func (s *Sandbox) stepDown(err error) bool {
+	var refused *RefusedError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch {
+	case s.rung == overlayRung && refused.Stage == StageOverlay && s.cfg.Flatten != nil:
+		s.rung = copyRung
+		s.warn(fmt.Sprintf("no overlay here (%v): the base is copied instead", refused.Err))
+	case s.rung == chrootRung && refused.Stage == StageClone && os.Geteuid() == 0:
+		s.rung = rootRung
+		s.warn("no user namespace here: the step runs as root in a bare chroot, " +
+			"which keeps nothing from this machine, and its USER is not switched to")
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *Sandbox) warn(text string) {
+	if s.cfg.Warn != nil {
+		s.cfg.Warn(text)
+	}
+}
+
+// flatten makes the private tree for the rungs that need one.
+func (s *Sandbox) flatten(ctx context.Context) error {
+	done := filepath.Join(s.dir, "flat")
+	if s.rung == overlayRung || s.settled {
+		return nil
+	}
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	if s.cfg.Flatten == nil {
+		return &RefusedError{Stage: StageCopy, Cause: "there is no copy of the base"}
+	}
+	if err := s.cfg.Flatten(ctx, s.upper()); err != nil {
+		return fmt.Errorf("copying the base: %w", err)
+	}
+	return os.Mkdir(done, 0o700)
+}
+
+// child is a running process 1.
+type child struct {
+	cmd    *exec.Cmd
+	spec   *os.File // the other end of its life line
+	report *os.File
+	in     *os.File // ends of its standard streams
+	out    [2]*os.File
+	theirs []*os.File
+}
+
+func (c *child) close(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// pipe makes one; theirs is the child's end.
+func (c *child) pipe(childReads bool) (theirs, ours *os.File, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	theirs, ours = w, r
+	if childReads {
+		theirs, ours = r, w
+	}
+	c.theirs = append(c.theirs, theirs)
+	return theirs, ours, nil
+}
+
+func (s *Sandbox) newChild(j *spec) (c *child, err error) {
+	c = &child{cmd: &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{initName}, Dir: "/",
+		// Of process 1; the step's is in its spec.
+		Env:         []string{"GOGC=off", "GOMAXPROCS=2"},
+		SysProcAttr: attributes(j),
+	}}
+	defer func() {
+		if err != nil {
+			c.close(c.theirs...)
+			c.closeOurs()
+		}
+	}()
+	var in, out, errs, specs, reports *os.File
+	for _, p := range []struct {
+		theirs, ours **os.File
+		childReads   bool
+	}{
+		{&in, &c.in, true}, {&out, &c.out[0], false}, {&errs, &c.out[1], false},
+		{&specs, &c.spec, true}, {&reports, &c.report, false},
+	} {
+		if *p.theirs, *p.ours, err = c.pipe(p.childReads); err != nil {
+			return nil, err
+		}
+	}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, errs
+	c.cmd.ExtraFiles = []*os.File{specs, reports, s.lock} // specFD, reportFD, lockFD
+	return c, nil
+}
+
+func (c *child) closeOurs() { c.close(c.in, c.out[0], c.out[1], c.spec, c.report) }
+
+func attributes(j *spec) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{
+		Setsid:    true, // a terminal's ^C reaches the caller only
+		Pdeathsig: syscall.SIGKILL,
+	}
+	if j.Rung == rootRung {
+		if j.OwnNetwork {
+			a.Cloneflags = unix.CLONE_NEWNET
+		}
+		return a
+	}
+	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if j.Rung.mounts() {
+		a.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP
+	}
+	if j.OwnNetwork {
+		a.Cloneflags |= unix.CLONE_NEWNET
+	}
+	// So that the namespace's capabilities outlive the exec, also where the user id
+	// inside is not 0, or not mapped yet.
+	a.AmbientCaps = allCapabilities()
+	if j.Owners != SubIDs {
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: j.UID, HostID: os.Geteuid(), Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: j.GID, HostID: os.Getegid(), Size: 1}}
+	}
+	return a
+}
+
+// allCapabilities are those that the kernel has, which is asked one by one.
+func allCapabilities() (all []uintptr) {
+	for c := range uintptr(64) {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err != nil {
+			break
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// launch does a job on the present rung.
+func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	c, err := s.newChild(&j)
+	if err != nil {
+		return err
+	}
+	defer c.closeOurs()
+	line, err := encode(j)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	gone := make(chan struct{}) // closed when process 1 is
+	started := make(chan error, 1)
+	var g errgroup.Group
+	g.Go(func() error {
+		// Pdeathsig is tied to the thread that cloned: it lives as long as the child,
+		// and ends with this goroutine, which never unlocks it.
+		runtime.LockOSThread()
+		started <- c.cmd.Start()
+		<-gone
+		return nil
+	})
+	err = <-started
+	c.close(c.theirs...)
+	if err != nil {
+		close(gone)
+		_ = g.Wait() // cannot fail
+		return explainClone(err)
+	}
+	g.Go(func() error { c.killAfter(ctx, s.grace, gone); return nil })
+	c.pump(&g, cancel, std)
+	h := s.attend(ctx, c, line, j, &g, std.in)
+	_ = c.cmd.Wait() // what it did is in the messages
+	close(gone)
+	c.close(c.spec)
+	pumped := g.Wait()
+	if len(h.made) > 0 {
+		s.clean(h.made)
+	}
+	return s.verdict(ctx, h, pumped)
+}
+
+// killAfter ends process 1, which passes SIGTERM on, when ctx ends.
+func (c *child) killAfter(ctx context.Context, grace time.Duration, gone <-chan struct{}) {
+	select {
+	case <-gone:
+		return
+	case <-ctx.Done():
+	}
+	_ = c.cmd.Process.Signal(unix.SIGTERM) // Process uses a pidfd, so it hits no other
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-gone:
+		return
+	case <-t.C:
+	}
+	// The life line first: on the rung without PID namespace process 1 must clean up.
+	c.close(c.spec)
+	t.Reset(grace / 5)
+	select {
+	case <-gone:
+	case <-t.C:
+		_ = c.cmd.Process.Kill()
+	}
+}
+
+// pump copies the outputs until process 1 and all in it are gone.
+func (c *child) pump(g *errgroup.Group, cancel context.CancelCauseFunc, std streams) {
+	for i, w := range []io.Writer{std.out, std.err} {
+		from := c.out[i]
+		if w == nil {
+			w = io.Discard
+		}
+		g.Go(func() error {
+			if _, err := io.Copy(w, from); err != nil {
+				err = fmt.Errorf("passing on the step's output: %w", err)
+				cancel(err)
+				from.Close() // so that the step does not block
+				return err
+			}
+			return nil
+		})
+	}
+}
+
+// history is what process 1 told.
+type history struct {
+	last message
+	made []string
+}
+
+// attend gives process 1 its spec, and takes its messages until it is gone.
+func (s *Sandbox) attend(ctx context.Context, c *child, line []byte, j spec,
+	g *errgroup.Group, stdin io.Reader) (h history) {
+	if j.Owners == SubIDs && j.Rung != rootRung {
+		if err := writeMaps(ctx, c.cmd.Process.Pid); err != nil {
+			_ = c.cmd.Process.Kill()
+			h.last = message{Stage: StageIDs, Err: err.Error(), Errno: errnoOf(err)}
+		}
+	}
+	g.Go(func() error { // it may be longer than a pipe, and the child may be dead
+		_, _ = c.spec.Write(line)
+		return nil
+	})
+	lines := bufio.NewScanner(c.report)
+	lines.Buffer(nil, maxMessage)
+	fed := false
+	for n := 0; n < maxMessages && lines.Scan(); n++ {
+		var m message
+		if json.Unmarshal(lines.Bytes(), &m) != nil {
+			continue
+		}
+		switch {
+		case m.Warn != "":
+			s.warn(m.Warn)
+		case m.Made != "":
+			h.made = append(h.made, m.Made)
+		case m.Ready:
+			// Not before: input that a refused rung took would be lost to the next.
+			s.settled, fed = true, true
+			g.Go(func() error { c.feed(stdin); return nil })
+		default:
+			h.last = m
+		}
+	}
+	if !fed {
+		c.feed(nil)
+	}
+	return h
+}
+
+// feed copies the input. That the command does not want it all is no fault.
+func (c *child) feed(r io.Reader) {
+	if r != nil {
+		_, _ = io.Copy(c.in, r)
+	}
+	c.in.Close()
+}
+
+// verdict makes the error of a job.
+func (s *Sandbox) verdict(ctx context.Context, h history, pumped error) error {
+	m := h.last
+	switch {
+	case pumped != nil:
+		return pumped
+	case ctx.Err() != nil && !(m.Exited && m.Code == 0):
+		return context.Cause(ctx)
+	case m.Exited && m.Code == 0:
+		return nil
+	case m.Exited:
+		return &ExitError{Code: m.Code, Signal: m.Signal, Reason: m.Reason}
+	case m.Err != "" && m.Stage != "":
+		return explain(m.Stage, &stageError{m.Stage, m.Err, m.Errno}, hostFacts())
+	case m.Err != "":
+		return &stageError{"", m.Err, m.Errno}
+	}
+	return errors.New("running the sandbox: its process 1 was killed, " +
+		"perhaps for lack of memory or processes")
+}
