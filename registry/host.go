@@ -155,6 +155,9 @@ func (h *host) do(ctx context.Context, r *request) (*http.Response, error) {
 		return nil, &OfflineError{Ref: r.ref}
 	}
 	conn, err := h.connect(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, h.rename(err, r)
 	}

@@ -3,7 +3,9 @@ package registry
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"io"
+	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -65,22 +67,16 @@ func isolate(t testing.TB) {
 	}
 }
 
+// randomBytes are different each time, as tests share caches.
 func randomBytes(t testing.TB, n int) []byte {
 	t.Helper()
-	l, err := random.Layer(int64(n), types.OCILayer)
-	if err != nil {
+	var seed [32]byte
+	if _, err := rand.Read(seed[:]); err != nil {
 		t.Fatal(err)
 	}
-	rc, err := l.Uncompressed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rc.Close()
-	data, err := io.ReadAll(rc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data[:min(n, len(data))]
+	data := make([]byte, n)
+	_, _ = mathrand.NewChaCha8(seed).Read(data) // it never fails
+	return data
 }
 
 // layerOf is a layer of our own; its content need not be a tar to be pushed.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,15 +65,10 @@ func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash
 	r.scopes = []string{p.pullScope()}
 	r.header = http.Header{"Accept": {manifestTypes}}
 	r.ok = []int{http.StatusOK}
-	var err error
 	for n := 1; ; n++ {
-		var d document
-		if d, err = h.readManifest(ctx, &r, want); err == nil {
-			return d, nil
-		}
-		var cut *cutError
-		if n >= h.c.timing.attempts || !errors.As(err, &cut) && !errors.Is(err, errStalled) {
-			return document{}, err
+		d, broken, err := h.readManifest(ctx, &r, want)
+		if !broken || n >= h.c.timing.attempts {
+			return d, err
 		}
 		if err := sleep(ctx, h.c.timing.backoff(n)); err != nil {
 			return document{}, err
@@ -80,48 +76,55 @@ func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash
 	}
 }
 
-func (h *host) readManifest(ctx context.Context, r *request, want v1.Hash) (document, error) {
+// readManifest makes one attempt. broken tells that the connection ended in the
+// middle of the body, so that another one may do better.
+func (h *host) readManifest(ctx context.Context, r *request, want v1.Hash) (d document, broken bool, err error) {
 	resp, err := h.do(ctx, r)
 	if err != nil {
-		return document{}, err
+		return document{}, false, err
 	}
 	defer discard(resp)
 	failed := h.newError(r)
-	if failed.Err = checkLength(resp, maxManifest); failed.Err != nil {
-		return document{}, failed
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		failed.html, failed.Err = true, errors.New("the answer is a web page")
+		return document{}, false, failed
 	}
 	raw, err := readBody(resp, maxManifest)
 	if err != nil {
 		failed.Err = err
-		return document{}, failed
+		return document{}, temporaryError(err, true), failed
 	}
-	got, _, _ := v1.SHA256(strings.NewReader(string(raw))) // memory does not fail
-	said, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
-	d := document{raw: raw, digest: got}
-	switch {
-	case want != v1.Hash{} && want != got:
-		failed.Err = &DigestError{Want: want, Got: got}
-	case err == nil && said.Algorithm == "sha256" && said != got:
-		failed.Err = &DigestError{Want: said, Got: got}
-	default:
-		d.mediaType, failed.Err = manifestType(raw, resp.Header.Get("Content-Type"))
-	}
+	d, failed.Err = checkManifest(raw, resp.Header, want)
 	if failed.Err != nil {
-		return document{}, failed
+		return document{}, false, failed
 	}
-	return d, nil
+	return d, false, nil
 }
 
-func checkLength(resp *http.Response, limit int64) error {
-	if resp.ContentLength > limit {
-		return fmt.Errorf("it is %d bytes long, more than the %d that are allowed", resp.ContentLength, limit)
+// checkManifest compares a manifest with the digest that was asked for, and with
+// the one that the registry gives.
+func checkManifest(raw []byte, header http.Header, want v1.Hash) (document, error) {
+	got, _, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil {
+		return document{}, err
 	}
-	return nil
+	if want != (v1.Hash{}) && want != got {
+		return document{}, &DigestError{Want: want, Got: got}
+	}
+	said, err := v1.NewHash(header.Get("Docker-Content-Digest"))
+	if err == nil && said.Algorithm == "sha256" && said != got {
+		return document{}, &DigestError{Want: said, Got: got}
+	}
+	kind, err := manifestType(raw, header.Get("Content-Type"))
+	return document{raw, got, kind}, err
 }
 
 // readBody reads a body of at most limit bytes, and tells a cut one from a
 // whole one.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
+	if resp.ContentLength > limit {
+		return nil, fmt.Errorf("it is %d bytes long, more than the %d that are allowed", resp.ContentLength, limit)
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil && errors.Is(err, io.ErrUnexpectedEOF):
