@@ -248,10 +248,13 @@ func (x *extraction) whiteout(parent *node, name string) error {
 		return err
 	}
 	err = unix.Mknodat(fd, name, unix.S_IFCHR, 0)
-	if err == unix.EEXIST {
+	switch err {
+	case nil:
+	case unix.EEXIST:
 		return nil
-	}
-	if err != nil {
+	case unix.EPERM, unix.ENOTSUP, unix.EINVAL:
+		return errNoWhiteouts
+	default:
 		return err
 	}
 	if c != nil {

@@ -81,12 +81,12 @@ func (e *SpaceError) Hint() string {
 	return "free space with decant cache prune, or " + moveCache
 }
 
-// StoreError is a directory that cannot hold a store.
+// StoreError is a directory that cannot hold a store, or not this layer.
 type StoreError struct {
 	Dir, Why string
 }
 
-func (e *StoreError) Error() string { return fmt.Sprintf("opening the store %s: %s", e.Dir, e.Why) }
+func (e *StoreError) Error() string { return fmt.Sprintf("using the store %s: %s", e.Dir, e.Why) }
 
 // Hint says how to use another directory.
 func (e *StoreError) Hint() string { return moveCache }

@@ -104,7 +104,11 @@ func (f finisher) directory(n *node, fd int, hidden bool) error {
 		mode, mtime = f.inherit(n, hidden)
 	}
 	if n.opaque {
-		if err := unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0); err != nil {
+		err := unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0)
+		if err == unix.ENOTSUP {
+			return errNoOpaque
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -98,11 +98,13 @@ func TestUnpackNeverLeavesItsDirectory(t *testing.T) {
 			}
 		}},
 		{"a file over a symlink", func(c string) [][]tar.Header {
-			return [][]tar.Header{{symlink("l", c+"/f"), file("l", "x"), symlink("p", c+"/f"), fileMode("p", "", 0)}}
+			return [][]tar.Header{{symlink("l", c+"/f"), file("l", "x"), symlink("p", c+"/f"),
+				fileMode("p", "", 0)}}
 		}},
 		{"a hard link to a symlink", func(c string) [][]tar.Header {
 			return [][]tar.Header{
-				{symlink("l", c+"/f"), hardlink("h", "l"), file("h", "x"), symlink("d", c), hardlink("e", "d")},
+				{symlink("l", c+"/f"), hardlink("h", "l"), file("h", "x"), symlink("d", c),
+					hardlink("e", "d")},
 				{hardlink("k", "l"), file("e/f", "x")},
 			}
 		}},
@@ -119,7 +121,8 @@ func TestUnpackNeverLeavesItsDirectory(t *testing.T) {
 			}}
 		}},
 		{"links of the kernel", func(c string) [][]tar.Header {
-			return [][]tar.Header{{symlink("l", "/proc/self/root"+c), file("l/f", "x"), symlink("k", "/proc/self/cwd"),
+			return [][]tar.Header{{symlink("l", "/proc/self/root"+c), file("l/f", "x"),
+				symlink("k", "/proc/self/cwd"),
 				file("k/f", "x")}}
 		}},
 	}
@@ -182,15 +185,19 @@ func tryHostile(t testing.TB, s *Store, layers [][]byte) {
 func FuzzUnpack(f *testing.F) {
 	up := strings.Repeat("../", 12)
 	f.Add(tarOf(f, file("../../a", "1"), symlink("l", "/"), file("l/etc/x", "1"), hardlink("h", "l")))
-	f.Add(tarOf(f, whiteout("a/.wh..wh..opq"), whiteout("a/.wh.b"), dir("a", 0), fileMode("a/c", "", 0)))
-	f.Add(tarOf(f, hardlink("out/f", "out/f"), file("out/g", "1"), dir("up", 0o755), dir("up/d", 0o755)))
-	f.Add(tarOf(f, xattr(file("x", "1"), "user.overlay.opaque", "y"), dir(strings.Repeat("n/", 60), 0)))
+	f.Add(tarOf(f, whiteout("a/.wh..wh..opq"), whiteout("a/.wh.b"), dir("a", 0),
+		fileMode("a/c", "", 0)))
+	f.Add(tarOf(f, hardlink("out/f", "out/f"), file("out/g", "1"), dir("up", 0o755),
+		dir("up/d", 0o755)))
+	f.Add(tarOf(f, xattr(file("x", "1"), "user.overlay.opaque", "y"),
+		dir(strings.Repeat("n/", 60), 0)))
 	f.Add(sparseTar)
 	f.Add(bytes.Repeat([]byte{0}, 1024))
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		s := openStore(t)
 		dir, intact := canary(t, s)
-		below := tarOf(t, symlink("out", dir), symlink("up", up+dir), symlink("etc", up), file("passwd", "root:x:0:0"))
+		below := tarOf(t, symlink("out", dir), symlink("up", up+dir), symlink("etc", up),
+			file("passwd", "root:x:0:0"))
 		tryHostile(t, s, [][]byte{below, plain})
 		intact()
 	})

@@ -227,7 +227,8 @@ func TestAsPlainUser(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.timeout=60s", "-test.short")
 	cmd.Env = append(os.Environ(), plainChild+"=1", "TMPDIR="+temp, "HOME="+temp)
 	cmd.Dir = temp
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: plainID, Gid: plainID}}
+	credential := &syscall.Credential{Uid: plainID, Gid: plainID}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("as user %d: %v\n%s", plainID, err, out)
 	}

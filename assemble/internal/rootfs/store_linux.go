@@ -10,6 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What a file system may lack: NFS has no devices for plain users, and a tmpfs
+// before Linux 6.6 no attributes of user.*.
+var (
+	errNoWhiteouts = errors.New("its file system takes no whiteouts (character device 0:0)")
+	errNoOpaque    = errors.New("its file system takes no extended attributes of user.*")
+)
+
 // A Store holds unpacked layers in a directory:
 //
 //	layers/ID/fs      the layer, for overlayfs

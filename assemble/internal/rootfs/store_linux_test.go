@@ -73,7 +73,8 @@ func TestUnpackReadsALayerOnce(t *testing.T) {
 	if r := unpack(t, s, a, b); r.Stats.Reused != 2 || r.Stats.Unpacked != 0 {
 		t.Errorf("stats are %+v", r.Stats)
 	}
-	if u, err := s.Usage(context.Background()); err != nil || u.Layers != 2 || u.InUse != 2 || u.Bytes == 0 {
+	if u, err := s.Usage(context.Background()); err != nil || u.Layers != 2 || u.InUse != 2 ||
+		u.Bytes == 0 {
 		t.Errorf("usage is %+v, %v", u, err)
 	}
 }
@@ -209,6 +210,17 @@ func TestOpenStoreRefusesAForeignDirectory(t *testing.T) {
 	}
 }
 
+func TestAFileSystemThatLacksWhiteoutsIsNamed(t *testing.T) {
+	s := openStore(t)
+	for _, lack := range []error{errNoWhiteouts, errNoOpaque} {
+		err := s.explain(&LayerError{Err: lack})
+		var store *StoreError
+		if !errors.As(err, &store) || store.Dir != s.dir || store.Hint() == "" {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // TestUnpackAfterARestart has a layer that is as it was, and one that lost what
 // had not been written.
 func TestUnpackAfterARestart(t *testing.T) {
@@ -303,7 +315,8 @@ func TestUnpackEndsWithItsContext(t *testing.T) {
 		<-reached
 		cancel()
 	}()
-	if _, err := s.Unpack(ctx, imageOf(t, good, cut), Options{Concurrency: 1}); !errors.Is(err, context.Canceled) {
+	_, err := s.Unpack(ctx, imageOf(t, good, cut), Options{Concurrency: 1})
+	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	expectClean(t, s)
@@ -333,7 +346,8 @@ func TestProgressAddsUp(t *testing.T) {
 	s := openStore(t)
 	a, b := layerOf(t, file("a", "1")), layerOf(t, file("b", "1"))
 	var last Progress
-	r, err := s.Unpack(context.Background(), imageOf(t, a, b), Options{Progress: func(p Progress) { last = p }})
+	r, err := s.Unpack(context.Background(), imageOf(t, a, b),
+		Options{Progress: func(p Progress) { last = p }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +376,8 @@ func unpackOnFullDisk(dir string) error {
 	img := imageOf(&t, layerOf(&t, file("a", strings.Repeat("x", 4<<20))))
 	_, err = s.Unpack(context.Background(), img, Options{})
 	var full *SpaceError
-	if !errors.As(err, &full) || full.Dir != s.dir || !strings.Contains(full.Hint(), "DECANT_CACHE_DIR") {
+	if !errors.As(err, &full) || full.Dir != s.dir ||
+		!strings.Contains(full.Hint(), "DECANT_CACHE_DIR") {
 		return fmt.Errorf("got %v", err)
 	}
 	if left, err := os.ReadDir(s.path("tmp")); err != nil || len(left) > 0 {
@@ -374,7 +389,8 @@ func unpackOnFullDisk(dir string) error {
 func TestFlattenSharesNoFile(t *testing.T) {
 	s := openStore(t)
 	r := unpack(t, s, layerOf(t,
-		fileMode("a", "content", 0), dir("d", 0), xattr(file("x", ""), "user.kept", "1"), hardlink("y", "x")))
+		fileMode("a", "content", 0), dir("d", 0), xattr(file("x", ""), "user.kept", "1"),
+		hardlink("y", "x")))
 	before, err := list2(r)
 	if err != nil {
 		t.Fatal(err)
@@ -439,10 +455,12 @@ func TestOwnersAndWhatIsLeftOut(t *testing.T) {
 		return h
 	}
 	l := layerOf(t,
-		owned(dir("home/node", 0o755), 1000, 1000), owned(file("home/node/a\nb", ""), 1000, 0), file("r", ""),
+		owned(dir("home/node", 0o755), 1000, 1000), owned(file("home/node/a\nb", ""), 1000, 0),
+		file("r", ""),
 		owned(file("f", ""), 5, 5), file("f", ""), owned(symlink("l", "f"), 0, 7),
 		xattr(file("cap", ""), "security.capability", "x"), xattr(dir("d", 0o755), "user.a", "b"),
-		xattr(dir("o", 0o755), "user.overlay.opaque", "y"), xattr(file("o/m", ""), "user.overlay.metacopy", ""),
+		xattr(dir("o", 0o755), "user.overlay.opaque", "y"),
+		xattr(file("o/m", ""), "user.overlay.metacopy", ""),
 		tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3},
 	)
 	r := unpack(t, s, l)

@@ -316,9 +316,15 @@ func (s *Store) abandon(sl *slot) (err error) {
 	return errors.Join(err, sl.lock.release())
 }
 
+// explain names the store in errors that another one would not have.
 func (s *Store) explain(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return &SpaceError{s.dir, err}
+	}
+	for _, lack := range []error{errNoWhiteouts, errNoOpaque} {
+		if errors.Is(err, lack) {
+			return &StoreError{s.dir, lack.Error()}
+		}
 	}
 	return err
 }

@@ -84,7 +84,8 @@ func TestUnpackShowsWhatTheLayersSay(t *testing.T) {
 		want   string
 	}{
 		{"files, links and directories", [][]tar.Header{{
-			dir("./", 0o755), dir("a/", 0o755), file("a/f", "1"), symlink("a/l", "/a/f"), hardlink("a/h", "a/f"),
+			dir("./", 0o755), dir("a/", 0o755), file("a/f", "1"), symlink("a/l", "/a/f"),
+			hardlink("a/h", "a/f"),
 		}}, "a a/f a/h = a/f a/l -> /a/f"},
 		{"a whiteout", [][]tar.Header{
 			{file("a/f", "1"), file("a/g", "1")},
@@ -109,7 +110,8 @@ func TestUnpackShowsWhatTheLayersSay(t *testing.T) {
 			{file("d/x", "1")}, {whiteout(".wh..wh..opq"), file("e/y", "2")}, {file("z", "")},
 		}, "e e/y z"},
 		{"other files of AUFS", [][]tar.Header{{
-			whiteout(".wh..wh.aufs"), dir(".wh..wh.plnk", 0o700), file(".wh..wh.plnk/1.2", ""), file("f", ""),
+			whiteout(".wh..wh.aufs"), dir(".wh..wh.plnk", 0o700), file(".wh..wh.plnk/1.2", ""),
+			file("f", ""),
 		}}, "f"},
 		{"a file takes the place of a directory, and back", [][]tar.Header{
 			{file("a/x", "1"), file("b", "1"), file("c/x", "1")},
@@ -128,10 +130,12 @@ func TestUnpackShowsWhatTheLayersSay(t *testing.T) {
 			file("f", "1"), hardlink("g", "f"), file("f", "22"), symlink("f2", "x"), file("f2", "1"),
 		}}, "f f2 g"},
 		{"a name below a symlink of the same layer", [][]tar.Header{{
-			symlink("lib", "usr/lib"), file("lib/f", "1"), symlink("abs", "/opt/../usr"), file("abs/g", "1"),
+			symlink("lib", "usr/lib"), file("lib/f", "1"), symlink("abs", "/opt/../usr"),
+			file("abs/g", "1"),
 		}}, "abs -> /opt/../usr lib -> usr/lib opt usr usr/g usr/lib usr/lib/f"},
 		{"a name below a symlink of a layer below", [][]tar.Header{
-			{symlink("lib", "usr/lib"), file("usr/lib/old", "1"), symlink("var/run", "/run"), dir("run", 0o755)},
+			{symlink("lib", "usr/lib"), file("usr/lib/old", "1"), symlink("var/run", "/run"),
+				dir("run", 0o755)},
 			{file("lib/f", "1"), file("lib/x/g", "1"), whiteout("lib/.wh.old"), file("var/run/p", "1")},
 			{dir("lib/", 0o755), file("lib/h", "1")},
 		}, "lib lib/h run run/p usr usr/lib usr/lib/f usr/lib/x usr/lib/x/g var var/run -> /run"},
@@ -145,14 +149,16 @@ func TestUnpackShowsWhatTheLayersSay(t *testing.T) {
 		{"a hard link into a layer below is a copy", [][]tar.Header{
 			{fileMode("d/f", "content", 0o4751), symlink("l", "d/f"), symlink("e", "d")},
 			{file("x", "")},
-			{hardlink("g", "d/f"), hardlink("h", "g"), hardlink("k", "l"), hardlink("m", "e/f"), file("n", "")},
+			{hardlink("g", "d/f"), hardlink("h", "g"), hardlink("k", "l"), hardlink("m", "e/f"),
+				file("n", "")},
 		}, "d d/f e -> d g h = g k -> d/f l -> d/f m n x"},
 		{"a borrowed name that is replaced", [][]tar.Header{
 			{file("f", "1")}, {hardlink("g", "f"), hardlink("h", "g"), dir("g", 0o755), file("g/x", "")},
 		}, "f g g/x h"},
 		{"names that want out", [][]tar.Header{{
 			file("../../a", "1"), file("/b", "1"), file("c/../../../d", "1"), symlink("up", "../../.."),
-			file("up/e", "1"), hardlink("g", "../../a"), symlink("etc", "/../../x/etc"), file("etc/passwd", "1"),
+			file("up/e", "1"), hardlink("g", "../../a"), symlink("etc", "/../../x/etc"),
+			file("etc/passwd", "1"),
 		}}, "a b d e etc -> /../../x/etc g = a up -> ../../.. x x/etc x/etc/passwd"},
 		{"devices and pipes", [][]tar.Header{{
 			{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3},

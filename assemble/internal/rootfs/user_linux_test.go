@@ -63,7 +63,8 @@ func TestLookupUser(t *testing.T) {
 
 func TestViewReadsUppersToo(t *testing.T) {
 	s := openStore(t)
-	r := unpack(t, s, layerOf(t, file("etc/passwd", "a:x:1:1::/:"), file("etc/old", "1"), file("d/f", "1")))
+	r := unpack(t, s, layerOf(t, file("etc/passwd", "a:x:1:1::/:"), file("etc/old", "1"),
+		file("d/f", "1")))
 	upper := t.TempDir()
 	if err := errors.Join(
 		os.MkdirAll(filepath.Join(upper, "etc"), 0o755),

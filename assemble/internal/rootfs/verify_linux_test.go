@@ -21,7 +21,8 @@ func TestUnpackReadsEveryCompression(t *testing.T) {
 	members := blobOf(t, plain[:1000], "gzip")
 	rest := blobOf(t, plain[1000:], "gzip")
 	members.data = append(members.data, rest.data...)
-	members.digest, members.diffID, members.size = sha(members.data), sha(plain), int64(len(members.data))
+	members.digest, members.diffID, members.size = sha(members.data), sha(plain),
+		int64(len(members.data))
 	for name, b := range map[string]*blob{
 		"gzip": blobOf(t, plain, "gzip"), "zstd": blobOf(t, plain, "zstd"), "none": blobOf(t, plain, ""),
 		"padding behind the end": blobOf(t, padded, "gzip"), "garbage there": blobOf(t, garbage, "zstd"),
@@ -140,13 +141,16 @@ func TestUnpackKeepsItsLimits(t *testing.T) {
 		limits  Limits
 		entries []tar.Header
 	}{
-		{"bytes of the tar", Limits{Bytes: 2000}, []tar.Header{file("a", ""), file("b", ""), file("c", "")}},
+		{"bytes of the tar", Limits{Bytes: 2000}, []tar.Header{file("a", ""), file("b", ""),
+			file("c", "")}},
 		{"bytes of a file", Limits{Bytes: 4000}, []tar.Header{file("a", strings.Repeat("x", 5000))}},
 		{"entries", Limits{Entries: 2}, []tar.Header{file("a", ""), file("b", ""), file("c", "")}},
 		{"a path", Limits{PathLength: 9}, []tar.Header{file("aaaa/bbbbb", "")}},
-		{"a path through links", Limits{PathLength: 9}, []tar.Header{symlink("a", "aaaa/bbbb"), file("a/c", "")}},
+		{"a path through links", Limits{PathLength: 9},
+			[]tar.Header{symlink("a", "aaaa/bbbb"), file("a/c", "")}},
 		{"depth", Limits{}, []tar.Header{deep}},
-		{"extended attributes", Limits{XattrBytes: 10}, []tar.Header{xattr(file("a", ""), "user.x", "12345")}},
+		{"extended attributes", Limits{XattrBytes: 10},
+			[]tar.Header{xattr(file("a", ""), "user.x", "12345")}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -168,7 +172,8 @@ func TestUnpackRefusesABomb(t *testing.T) {
 	const block = 128 << 10
 	var plainHead bytes.Buffer
 	w := tar.NewWriter(&plainHead)
-	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Size: 64 << 20, Mode: 0o644})
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Size: 64 << 20,
+		Mode: 0o644})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,19 +206,22 @@ func TestUnpackRefusesEntriesWithoutMeaning(t *testing.T) {
 	}{
 		{"a hard link to nothing", [][]tar.Header{{hardlink("a", "b")}}, "a"},
 		{"a hard link to a directory", [][]tar.Header{{dir("d", 0o755), hardlink("a", "d")}}, "a"},
-		{"a hard link to a directory below", [][]tar.Header{{dir("d", 0o755)}, {hardlink("x/a", "d")}}, "x/a"},
+		{"a hard link to a directory below", [][]tar.Header{{dir("d", 0o755)}, {hardlink("x/a", "d")}},
+			"x/a"},
 		{"a hard link to a deleted file", [][]tar.Header{
 			{file("f", "")}, {whiteout(".wh.f"), hardlink("a", "f")}}, "a"},
 		{"a hard link to a name that was deleted below", [][]tar.Header{
 			{file("f", "")}, {whiteout(".wh.f")}, {hardlink("a", "f")}}, "a"},
-		{"a loop of symlinks", [][]tar.Header{{symlink("a", "b"), symlink("b", "a"), file("a/f", "")}}, "a/f"},
+		{"a loop of symlinks", [][]tar.Header{{symlink("a", "b"), symlink("b", "a"), file("a/f", "")}},
+			"a/f"},
 		{"a file below a file", [][]tar.Header{{file("a", ""), file("a/f", "")}}, "a/f"},
 		{"a root that is a file", [][]tar.Header{{file("../.", "")}}, "../."},
 		{"a whiteout of no name", [][]tar.Header{{whiteout("a/.wh.")}}, "a/.wh."},
 		{"a whiteout of ..", [][]tar.Header{{whiteout("a/.wh...")}}, "a/.wh..."},
 		{"a name below a whiteout", [][]tar.Header{{file("a/.wh.b/c", "")}}, "a/.wh.b/c"},
 		{"an unknown type", [][]tar.Header{{{Typeflag: 'Z', Name: "z"}}}, "z"},
-		{"a name too long", [][]tar.Header{{file(strings.Repeat("x", 256), "")}}, strings.Repeat("x", 256)},
+		{"a name too long", [][]tar.Header{{file(strings.Repeat("x", 256), "")}},
+			strings.Repeat("x", 256)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
