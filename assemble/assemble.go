@@ -68,6 +68,18 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	b.openCache()
 	defer b.closeCache()
+	result, err := b.pour(ctx, base, tree, parts)
+	if isDamaged(err) && !b.NoCache {
+		// What the cache kept is not the layer any more; the site still is there.
+		b.Progress.Warn("the layer kept from an earlier build is damaged: it is made again")
+		b.NoCache = true
+		result, err = b.pour(ctx, base, tree, parts)
+	}
+	return result, err
+}
+
+// pour makes the layer and the image, and publishes it.
+func (b *build) pour(ctx context.Context, base *Base, tree layer.Tree, parts []part) (*Result, error) {
 	site, err := b.siteLayer(ctx, tree, parts)
 	if err != nil {
 		return nil, err
@@ -82,6 +94,12 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	return b.result(image, site, refs)
+}
+
+// isDamaged reports a remembered layer whose bytes are gone or wrong.
+func isDamaged(err error) bool {
+	var damaged *layer.DamagedError
+	return errors.As(err, &damaged) || errors.Is(err, layer.ErrNoBlob)
 }
 
 // Plan returns what Build would do as a Dockerfile that docker build would turn

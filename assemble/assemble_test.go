@@ -308,3 +308,34 @@ func TestCheckName(t *testing.T) {
 // settle waits until the change times of the files just written are old enough
 // to be trusted; no program can set them.
 func settle() { time.Sleep(150 * time.Millisecond) }
+
+func TestBuildMakesADamagedLayerAgain(t *testing.T) {
+	o := options(t, nil)
+	o.Push = nil
+	o.Outputs = []Output{{Kind: OCIArchive, Path: filepath.Join(t.TempDir(), "one.tar")}}
+	settle()
+	first, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := filepath.Glob(filepath.Join(o.CacheDir, "layers", "*", "*"+first.Layer.Digest.Hex))
+	if err != nil || len(blobs) != 1 {
+		t.Fatalf("blobs %v, %v", blobs, err)
+	}
+	data, err := os.ReadFile(blobs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(blobs[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Outputs[0].Path = filepath.Join(t.TempDir(), "two.tar")
+	again, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Digest != first.Digest || again.Layer.Unchanged {
+		t.Errorf("digest %s, was %s; unchanged %v", again.Digest, first.Digest, again.Layer.Unchanged)
+	}
+}

@@ -2,8 +2,8 @@ package assemble
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -91,8 +91,8 @@ func (b *build) choose(base *Base) ([]part, error) {
 		if err != nil {
 			return nil, fmt.Errorf("base %s, %s: %w", b.Base, platformText(*d.Platform), err)
 		}
-		if err := image.CheckConfig(img, *d.Platform); err != nil {
-			return nil, fmt.Errorf("base %s, %s: %w", b.Base, platformText(*d.Platform), err)
+		if err := b.checkConfig(img, *d.Platform); err != nil {
+			return nil, err
 		}
 		parts = append(parts, part{platform: *d.Platform, base: img, digest: d.Digest})
 	}
@@ -144,17 +144,23 @@ func (b *build) single(base *Base) ([]part, error) {
 			return nil, &PlatformError{Base: b.Base, Platform: platformText(p), Have: []string{platformText(platform)}}
 		}
 	}
-	if err := image.CheckConfig(base.Image, platform); err != nil {
-		return nil, fmt.Errorf("base %s: %w", b.Base, err)
+	if err := b.checkConfig(base.Image, platform); err != nil {
+		return nil, err
 	}
 	return []part{{platform: platform, base: base.Image, digest: base.Digest}}, nil
 }
 
-// partNames lists platforms for a message.
-func partNames(parts []part) string {
-	var names []string
-	for _, p := range parts {
-		names = append(names, platformText(p.platform))
+// checkConfig refuses an image that cannot be built on. One whose config names
+// another platform than its index runs all the same, so that is a warning.
+func (b *build) checkConfig(img v1.Image, want v1.Platform) error {
+	err := image.CheckConfig(img, want)
+	var other *image.PlatformError
+	if errors.As(err, &other) {
+		b.Progress.Warn(fmt.Sprintf("base %s: %v", b.Base, other))
+		return nil
 	}
-	return strings.Join(names, ", ")
+	if err != nil {
+		return fmt.Errorf("base %s, %s: %w", b.Base, platformText(want), err)
+	}
+	return nil
 }

@@ -38,11 +38,17 @@ func (b *build) image(base *Base, parts []part, site *siteLayer) (finished, erro
 		f.images = append(f.images, PlatformImage{Platform: platformText(p.platform), Digest: digest})
 		f.manifest = img
 	}
-	if len(children) == 1 {
-		return f, nil
+	if len(children) > 1 {
+		index, err := image.Index(base.Index, children, b.annotations(base.Name, base.Digest))
+		if err != nil {
+			return f, err
+		}
+		f.manifest = index
 	}
-	index, err := image.Index(base.Index, children, b.annotations(base.Name, base.Digest))
-	f.manifest = index
+	mediaType, err := f.manifest.MediaType()
+	if err == nil && len(b.Annotations) > 0 && !image.HasAnnotations(mediaType) {
+		b.Progress.Warn("the base is a Docker image, which has no annotations: they are left out; use --label")
+	}
 	return f, err
 }
 

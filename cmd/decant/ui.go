@@ -209,6 +209,8 @@ func (u *ui) summary(r *assemble.Result) {
 	switch {
 	case l.Unchanged:
 		reuse = ", unchanged: no file was read"
+	case l.ReusedChunks == l.Chunks:
+		reuse = ", unchanged"
 	case l.ReusedChunks > 0:
 		reuse = fmt.Sprintf(", %d of %d pieces reused", l.ReusedChunks, l.Chunks)
 	}
