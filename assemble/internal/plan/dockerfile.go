@@ -142,10 +142,6 @@ func (p *printer) mount(m Mount) string {
 		fields = append(fields, "id="+escape(m.ID))
 	}
 	fields = append(fields, "target="+escape(m.Target))
-	if m.Type == MountCache {
-		// npm and yarn do not expect two of themselves in one cache directory.
-		fields = append(fields, "sharing=locked")
-	}
 	var record bytes.Buffer
 	w := csv.NewWriter(&record)
 	// A bytes.Buffer takes every write, so that there is no error to look at.

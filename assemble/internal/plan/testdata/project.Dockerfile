@@ -6,7 +6,7 @@ WORKDIR /app
 ENV CI=true
 COPY . ./
 # package-lock.json
-RUN --mount=type=cache,id=npm,target=/root/.npm,sharing=locked --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --include=dev
+RUN --mount=type=cache,id=npm,target=/root/.npm --mount=type=secret,id=npmrc,target=/root/.npmrc npm ci --include=dev
 RUN --network=none npm run build && echo "done: $PWD"
 
 FROM nginx
