@@ -126,18 +126,10 @@ func (e *Error) mentions(word string) bool {
 }
 
 func (e *Error) connectionHint() string {
-	var (
-		unknown *x509.UnknownAuthorityError
-		authVal x509.UnknownAuthorityError
-		hostErr x509.HostnameError
-		invalid x509.CertificateInvalidError
-		verify  *tls.CertificateVerificationError
-		dns     *net.DNSError
-		timeout net.Error
-	)
+	var dns *net.DNSError
+	var timeout net.Error
 	switch {
-	case errors.As(e.Err, &unknown), errors.As(e.Err, &authVal), errors.As(e.Err, &hostErr),
-		errors.As(e.Err, &invalid), errors.As(e.Err, &verify):
+	case badCertificate(e.Err):
 		return fmt.Sprintf("if you trust this registry, add its authority with --ca-file FILE, "+
 			"or use --insecure-registry %s", e.Registry)
 	case errors.Is(e.Err, http.ErrSchemeMismatch), e.mentions("server gave http response to https client"):
@@ -150,6 +142,16 @@ func (e *Error) connectionHint() string {
 		return fmt.Sprintf("%s does not answer: check the network, a firewall, and HTTPS_PROXY", e.Registry)
 	}
 	return ""
+}
+
+// badCertificate tells whether the host speaks TLS, but cannot be trusted.
+func badCertificate(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var verify *tls.CertificateVerificationError
+	return errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &invalid) ||
+		errors.As(err, &verify)
 }
 
 // maxErrorBody bounds what is read of an answer that is an error.

@@ -57,13 +57,17 @@ func (h *host) connect(ctx context.Context) (*connection, error) {
 	}
 	var first error
 	for _, way := range h.ways() {
+		if way.scheme == "http" && badCertificate(first) {
+			break // it speaks https
+		}
 		conn, err := h.ping(ctx, way.scheme, way.rt)
 		if err == nil {
 			h.conn = conn
 			return conn, nil
 		}
-		// The first way's error is the one to show: the others were fallbacks.
-		if first == nil {
+		// The first way's error is the one to show, unless it only says that another
+		// way is the right one.
+		if first == nil || errors.Is(first, http.ErrSchemeMismatch) {
 			first = err
 		}
 		if ctx.Err() != nil || statusOf(err) != 0 || errors.Is(err, syscall.ECONNREFUSED) {

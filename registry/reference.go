@@ -84,7 +84,7 @@ func parsePlace(prefix string) (place, error) {
 		return place{}, &RefError{Ref: prefix, Err: plainParseError(err),
 			fix: "write HOST or HOST/PATH, as mirror.corp:5000/hub"}
 	}
-	if r.RegistryStr() != hostPart {
+	if r.RegistryStr() != hostPart || strings.Contains(prefix, "://") {
 		return place{}, &RefError{Ref: prefix, Err: fmt.Errorf("no host"),
 			fix: "start with the mirror's host, as mirror.corp:5000/hub"}
 	}
