@@ -3,7 +3,7 @@
 package sandbox
 
 import (
-	"bufio"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,14 +29,14 @@ const (
 // program executed again: there it does its work and does not return.
 func MaybeInit() {
 	if len(os.Args) == 2 && os.Args[0] == removeName {
-		os.Exit(removeMain(os.Args[1]))
+		unix.Exit(removeMain(os.Args[1]))
 	}
 	if len(os.Args) != 1 || os.Args[0] != initName {
 		return
 	}
 	// Privileges belong to threads: the step is forked from the one that gives them up.
 	runtime.LockOSThread()
-	os.Exit(initMain())
+	unix.Exit(initMain()) // at once: the program's own exit hooks are not for here
 }
 
 // reporter writes to the caller. What cannot be written is not missed: the caller
@@ -44,9 +44,7 @@ func MaybeInit() {
 type reporter struct{ w io.Writer }
 
 func (r *reporter) send(m message) {
-	if b, err := encode(m); err == nil {
-		_, _ = r.w.Write(b)
-	}
+	_ = json.NewEncoder(r.w).Encode(m) // one line
 }
 
 func (r *reporter) warn(format string, args ...any) {
@@ -70,12 +68,8 @@ func initMain() int {
 		}
 	}
 	in, out := os.NewFile(specFD, "spec"), &reporter{os.NewFile(reportFD, "report")}
-	line, err := bufio.NewReader(in).ReadBytes('\n')
-	if err != nil {
-		return exitOrphaned
-	}
 	var s spec
-	if err := json.Unmarshal(line, &s); err != nil {
+	if err := gob.NewDecoder(in).Decode(&s); err != nil {
 		return out.fail(StageSystem, err)
 	}
 	reap := &reaper{}
@@ -87,7 +81,7 @@ func initMain() int {
 	go func() { // the life line: it ends when the caller does
 		_, _ = in.Read(make([]byte, 1))
 		reap.killAll()
-		os.Exit(exitOrphaned)
+		unix.Exit(exitOrphaned)
 	}()
 	if stage, err := prepare(&s, out); err != nil {
 		return out.fail(stage, err)
@@ -96,13 +90,19 @@ func initMain() int {
 		return out.fail(StageConfine, err)
 	}
 	out.send(message{Ready: true})
+	return s.work(out, reap)
+}
+
+// work does the job, and returns the exit code of process 1.
+func (s *spec) work(out *reporter, reap *reaper) int {
+	var err error
 	switch s.Job {
 	case jobExport:
 		err = export(s.Path, os.Stdout)
 	case jobImport:
 		err = extract(s.Path, os.Stdin, s.Owners == SubIDs)
 	default:
-		return runStep(&s, out, reap)
+		return runStep(s, out, reap)
 	}
 	if err != nil {
 		return out.fail("", err)

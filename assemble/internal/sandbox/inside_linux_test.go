@@ -276,14 +276,19 @@ func cat(args []string) int {
 	return 0
 }
 
-// daemon leaves a process that ignores SIGTERM, in a session of its own.
+// daemon leaves a process that ignores SIGTERM, in a session of its own, and holds a
+// lock.
 func daemon([]string) int {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 1
 	}
+	lock, err := os.Create("/data/lock")
+	if err != nil || unix.Flock(int(lock.Fd()), unix.LOCK_EX) != nil {
+		return 1
+	}
 	_, err = os.StartProcess("/payload", []string{"/payload", "hang"}, &os.ProcAttr{
-		Files: []*os.File{nil, w, nil}, Sys: &syscall.SysProcAttr{Setsid: true}})
+		Files: []*os.File{lock, w, nil}, Sys: &syscall.SysProcAttr{Setsid: true}})
 	if err != nil {
 		return 1
 	}

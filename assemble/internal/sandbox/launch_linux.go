@@ -60,8 +60,8 @@ func (s *Sandbox) stepDown(err error) bool {
 		s.warn(fmt.Sprintf("no overlay here (%v): the base is copied instead", refused.Err))
 	case s.rung == chrootRung && refused.Stage == StageClone && os.Geteuid() == 0:
 		s.rung = rootRung
-		s.warn("no user namespace here: the step runs as root in a bare chroot, " +
-			"which keeps nothing from this machine, and its USER is not switched to")
+		s.warn("no user namespace here: steps run as root, whatever their USER, " +
+			"in the bare chroot")
 	default:
 		return false
 	}
@@ -205,7 +205,7 @@ func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
 		return err
 	}
 	defer c.closeOurs()
-	line, err := encode(j)
+	told, err := j.encode()
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
 	}
 	g.Go(func() error { c.killAfter(ctx, s.grace, gone); return nil })
 	c.pump(&g, cancel, std)
-	h := s.attend(ctx, c, line, j, &g, std.in)
+	h := s.attend(ctx, c, told, j, &g, std.in)
 	_ = c.cmd.Wait() // what it did is in the messages
 	close(gone)
 	c.close(c.spec)
@@ -293,7 +293,7 @@ type history struct {
 }
 
 // attend gives process 1 its spec, and takes its messages until it is gone.
-func (s *Sandbox) attend(ctx context.Context, c *child, line []byte, j spec,
+func (s *Sandbox) attend(ctx context.Context, c *child, told []byte, j spec,
 	g *errgroup.Group, stdin io.Reader) (h history) {
 	if j.Owners == SubIDs && j.Rung != rootRung {
 		if err := writeMaps(ctx, c.cmd.Process.Pid); err != nil {
@@ -302,7 +302,7 @@ func (s *Sandbox) attend(ctx context.Context, c *child, line []byte, j spec,
 		}
 	}
 	g.Go(func() error { // it may be longer than a pipe, and the child may be dead
-		_, _ = c.spec.Write(line)
+		_, _ = c.spec.Write(told)
 		return nil
 	})
 	lines := bufio.NewScanner(c.report)
@@ -326,6 +326,7 @@ func (s *Sandbox) attend(ctx context.Context, c *child, line []byte, j spec,
 			h.last = m
 		}
 	}
+	c.close(c.report) // should it have more to say, it is not to wait for us
 	if !fed {
 		c.feed(nil)
 	}
@@ -346,7 +347,7 @@ func (s *Sandbox) verdict(ctx context.Context, h history, pumped error) error {
 	switch {
 	case pumped != nil:
 		return pumped
-	case ctx.Err() != nil && !(m.Exited && m.Code == 0):
+	case ctx.Err() != nil: // whatever the code: a step may answer SIGTERM with exit 0
 		return context.Cause(ctx)
 	case m.Exited && m.Code == 0:
 		return nil

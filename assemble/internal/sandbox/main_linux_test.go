@@ -29,15 +29,15 @@ const (
 // test binary is also process 1, what runs inside, and what is around.
 func TestMain(m *testing.M) {
 	MaybeInit()
-	switch {
+	switch { // with unix.Exit: os.Exit waits a second under the race detector
 	case os.Args[0] == "/payload":
-		os.Exit(insider[os.Args[1]](os.Args[2:]))
+		unix.Exit(insider[os.Args[1]](os.Args[2:]))
 	case os.Args[0] == "/proc/self/exe": // by way of a script's first line
 		sayErr("exe", write("/proc/self/exe"))
-		os.Exit(0)
+		unix.Exit(0)
 	case os.Getenv(outerEnv) != "":
 		runtime.LockOSThread()
-		os.Exit(outer(os.Getenv(outerEnv)))
+		unix.Exit(outer(os.Getenv(outerEnv)))
 	}
 	flag.Parse()
 	os.Exit(runTests(m))
@@ -179,6 +179,17 @@ func (b *base) payload() {
 		if len(found) > 0 && filepath.Base(name) != l {
 			b.copy(found[0], "lib/"+l, 0o755)
 		}
+	}
+}
+
+// needRoot skips the second pass of a test whose first was as root.
+func needRoot(t testing.TB) {
+	t.Helper()
+	switch {
+	case os.Getenv(plainEnv) != "":
+		t.Skip("done as root")
+	case os.Getuid() != 0:
+		missing(t, "root")
 	}
 }
 

@@ -63,6 +63,8 @@ func Open(ctx context.Context, cfg Config) (*Sandbox, error) {
 	s := &Sandbox{cfg: cfg, grace: grace}
 	if cfg.Isolation == Chroot {
 		s.rung = chrootRung
+		s.warn("steps run in a bare chroot, which keeps nothing from this machine; " +
+			"without /proc native tools may crash")
 	}
 	if s.lock, err = newLock(dir); err != nil {
 		return nil, fmt.Errorf("making a sandbox in %s: %w", dir, err)

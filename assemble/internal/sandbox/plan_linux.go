@@ -153,7 +153,7 @@ func (s *Sandbox) clean(made []string) {
 		}
 		info, err := root.Lstat(name)
 		if err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0 ||
-			info.Mode()&os.ModeDevice != 0) {
+			!s.rung.mounts() && info.Mode()&os.ModeDevice != 0) {
 			_ = root.Remove(name) // a directory that is not empty stays
 		}
 	}

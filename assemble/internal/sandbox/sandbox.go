@@ -32,7 +32,8 @@ type Config struct {
 	ResolvConf, Hosts []byte
 
 	// Warn, if set, is told in one sentence what this host does not allow and what
-	// was done instead. It is called by the methods of the Sandbox.
+	// was done instead. It is called by Open and the methods of the Sandbox, and must
+	// not call these.
 	Warn func(text string)
 }
 

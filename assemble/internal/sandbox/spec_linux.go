@@ -3,7 +3,8 @@
 package sandbox
 
 import (
-	"encoding/json"
+	"bytes"
+	"encoding/gob"
 	"fmt"
 	"syscall"
 )
@@ -30,7 +31,8 @@ const (
 	jobImport job = "import" // a tar from descriptor 0 below Path
 )
 
-// spec is what process 1 is told, as one line of JSON.
+// spec is what process 1 is told, in gob: unlike JSON it keeps strings that are not
+// UTF-8, as paths and environments may be.
 type spec struct {
 	Job   job
 	Path  string // of an export or import
@@ -98,10 +100,10 @@ func (e *stageError) Unwrap() error {
 	return e.Errno
 }
 
-func encode(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
+func (s *spec) encode() ([]byte, error) {
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(s); err != nil {
 		return nil, fmt.Errorf("encoding for process 1: %w", err)
 	}
-	return append(b, '\n'), nil
+	return b.Bytes(), nil
 }
