@@ -14,7 +14,8 @@ const maxRedirects = 5
 
 // attempt sends a request once, following redirects. auth goes to the registry
 // itself only. The response's body is watched; closing it ends the attempt.
-func (h *host) attempt(ctx context.Context, conn *connection, r *request, auth string) (*http.Response, error) {
+func (h *host) attempt(ctx context.Context, conn *connection, r *request,
+	auth string) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	dog := newWatchdog(h.c.timing.stall, func() { cancel(errStalled) })
 	finish := func() { dog.rest(); cancel(nil) }
@@ -57,7 +58,8 @@ func (h *host) follow(ctx context.Context, conn *connection, r *request, auth st
 		}
 		if target.Scheme != "https" && (target.Scheme != "http" ||
 			from.Scheme == "https" && !h.c.mayBePlain(target.Host)) {
-			return nil, fmt.Errorf("refusing a redirect from %s to %s://%s", from.Scheme, target.Scheme, target.Host)
+			return nil, fmt.Errorf("refusing a redirect from %s to %s://%s",
+				from.Scheme, target.Scheme, target.Host)
 		}
 	}
 	return nil, errRedirects

@@ -39,15 +39,19 @@ type blobReader struct {
 
 // openBlob opens a blob for reading. It sends the first request, so that a blob
 // that is not there is an error here.
-func (c *Client) openBlob(ctx context.Context, from []place, d v1.Descriptor, ref string) (*blobReader, error) {
+func (c *Client) openBlob(ctx context.Context, from []place, d v1.Descriptor,
+	ref string) (*blobReader, error) {
 	b := &blobReader{ctx: ctx, c: c, from: from, desc: d, ref: ref, sum: sha256.New()}
 	return b, b.open()
 }
 
 // openBlobAt opens the end of a blob, unverified: the registry that it goes to
 // compares the digest of the whole.
-func (c *Client) openBlobAt(ctx context.Context, from []place, d v1.Descriptor, ref string, off int64) (*blobReader, error) {
-	b := &blobReader{ctx: ctx, c: c, from: from, desc: d, ref: ref, off: off, healthy: off, quiet: true}
+func (c *Client) openBlobAt(ctx context.Context, from []place, d v1.Descriptor, ref string,
+	off int64) (*blobReader, error) {
+	b := &blobReader{
+		ctx: ctx, c: c, from: from, desc: d, ref: ref, off: off, healthy: off, quiet: true,
+	}
 	return b, b.open()
 }
 
@@ -131,8 +135,10 @@ func (b *blobReader) broken(err error) error {
 }
 
 func (b *blobReader) fail(err error) error {
-	return &Error{Op: "pulling layer " + b.desc.Digest.String() + " of", Ref: b.ref, Registry: b.from[0].host, Err: err}
+	return &Error{Op: b.op(), Ref: b.ref, Registry: b.from[0].host, Err: err}
 }
+
+func (b *blobReader) op() string { return "pulling " + b.desc.Digest.String() + " of" }
 
 // open asks for the rest of the blob.
 func (b *blobReader) open() error {
@@ -149,7 +155,7 @@ func (b *blobReader) open() error {
 
 func (b *blobReader) openFrom(p place) error {
 	r := &request{
-		op: "pulling layer " + b.desc.Digest.String() + " of", ref: b.ref, method: http.MethodGet,
+		op: b.op(), ref: b.ref, method: http.MethodGet,
 		url: p.url("blobs", b.desc.Digest.String()), repo: p.repo, scopes: []string{p.pullScope()},
 		ok: []int{http.StatusOK, http.StatusPartialContent},
 	}
@@ -180,7 +186,8 @@ func (b *blobReader) openFrom(p place) error {
 	if resp.ContentLength >= 0 && resp.ContentLength != b.desc.Size {
 		discard(resp)
 		b.body = nil
-		return b.fail(fmt.Errorf("the blob is %d bytes long instead of %d", resp.ContentLength, b.desc.Size))
+		return b.fail(fmt.Errorf("the blob is %d bytes long instead of %d",
+			resp.ContentLength, b.desc.Size))
 	}
 	// A server that ignores ranges starts anew. What has been read is skipped; the
 	// digest at the end covers both halves.

@@ -63,14 +63,17 @@ func (e *Error) Hint() string {
 		return e.fix
 	}
 	if e.html {
-		return fmt.Sprintf("a web page answered, not a registry: check the host %s, and whether a proxy or "+
-			"a login page stands before it", e.Registry)
+		return "a web page answered, not a registry: check the host " + e.Registry +
+			", and whether a proxy or a login page stands before it"
 	}
+	var inner interface{ Hint() string }
 	switch {
+	case errors.As(e.Err, &inner):
+		return inner.Hint()
 	case e.Status == 0:
 		return e.connectionHint()
 	case e.Status == http.StatusInsufficientStorage || e.mentions("quota"):
-		return fmt.Sprintf("%s has no room left for this repository: free some, or have the quota raised", e.Registry)
+		return e.Registry + " has no room left for this repository: free some, or have the quota raised"
 	case e.Status == http.StatusUnauthorized || slices.Contains(e.codes, "UNAUTHORIZED"):
 		return e.loginHint("it was refused")
 	case e.Status == http.StatusForbidden:
@@ -84,7 +87,8 @@ func (e *Error) Hint() string {
 	case e.Status == http.StatusTooManyRequests:
 		return e.waitHint() + "the account has reached its rate limit"
 	case e.Status == http.StatusRequestEntityTooLarge:
-		return "a proxy before the registry limits the size of requests: raise it (nginx: client_max_body_size 0)"
+		return "a proxy before the registry limits the size of requests: raise it " +
+			"(nginx: client_max_body_size 0)"
 	case temporaryStatus(e.Status):
 		return e.waitHint() + "the registry has a problem of its own: try again later"
 	}
@@ -130,16 +134,16 @@ func (e *Error) connectionHint() string {
 	var timeout net.Error
 	switch {
 	case badCertificate(e.Err):
-		return fmt.Sprintf("if you trust this registry, add its authority with --ca-file FILE, "+
-			"or use --insecure-registry %s", e.Registry)
-	case errors.Is(e.Err, http.ErrSchemeMismatch), e.mentions("server gave http response to https client"):
-		return fmt.Sprintf("%s speaks plain http; to allow that: --insecure-registry %s", e.Registry, e.Registry)
+		return "if you trust this registry, add its authority with --ca-file FILE, " +
+			"or use --insecure-registry " + e.Registry
+	case errors.Is(e.Err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("%s speaks plain http; to allow that: --insecure-registry %[1]s", e.Registry)
 	case errors.As(e.Err, &dns):
-		return fmt.Sprintf("check the spelling of %s, and the network's name server", e.Registry)
+		return "check the spelling of " + e.Registry + ", and the network's name server"
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("nothing listens at %s: check host and port, and that the registry runs", e.Registry)
+		return "nothing listens at " + e.Registry + ": check host and port, and that the registry runs"
 	case errors.Is(e.Err, errStalled), errors.As(e.Err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("%s does not answer: check the network, a firewall, and HTTPS_PROXY", e.Registry)
+		return e.Registry + " does not answer: check the network, a firewall, and HTTPS_PROXY"
 	}
 	return ""
 }

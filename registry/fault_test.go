@@ -5,11 +5,15 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/decant-build/decant/registry/registrytest"
@@ -325,4 +329,100 @@ func TestInsecureHostsMayShowAnyCertificate(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{TLS: true})
 	c, _ := newClient(t, Options{Insecure: []string{r.Host}})
 	push(t, c, ociImage(t, 10, 1), r.Host+"/a:1")
+}
+
+// A registry may keep uploads on another host. That one gets no credentials.
+func TestUploadLocationOnAnotherHost(t *testing.T) {
+	store := registrytest.New(t, registrytest.Options{})
+	var foreign atomic.Int32
+	front := &http.Transport{}
+	rt := roundTrip(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host == store.Host {
+			if r.Header.Get("Authorization") != "" {
+				t.Error("the other host got credentials")
+			}
+			foreign.Add(1)
+			return front.RoundTrip(r)
+		}
+		if r.Header.Get("Authorization") == "" {
+			return answer(401, map[string]string{"WWW-Authenticate": "Basic realm=x"}, ""), nil
+		}
+		inner := r.Clone(r.Context())
+		inner.URL.Scheme, inner.URL.Host, inner.Host = "http", store.Host, store.Host
+		inner.Header.Del("Authorization")
+		resp, err := front.RoundTrip(inner)
+		if err == nil && r.Method == http.MethodPost {
+			resp.Header.Set("Location", "http://"+store.Host+resp.Header.Get("Location"))
+		}
+		return resp, err
+	})
+	t.Cleanup(front.CloseIdleConnections)
+	c, _ := newClient(t, Options{Transport: rt, Keychain: keys{"u", "p"}})
+	push(t, c, ociImage(t, 1000, 1), "registry.example.com/a:1")
+	if foreign.Load() != 2 {
+		t.Errorf("%d requests to the other host", foreign.Load())
+	}
+}
+
+// A push that is cancelled in the middle leaves no goroutine.
+func TestCancelLeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for _, path := range []string{"/uploads/", "/manifests/"} {
+		r := registrytest.Start(registrytest.Options{Faults: []registrytest.Fault{
+			{Method: "PUT", Path: path, Stall: true, Times: -1}}})
+		c, _ := newClient(t, Options{})
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		target, err := c.Target(r.Host + "/a:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = target.Push(ctx, ociImage(t, 3<<20, 3)); err == nil {
+			t.Error("the push did not stall")
+		}
+		cancel()
+		c.strict.(*http.Transport).CloseIdleConnections()
+		r.Close()
+	}
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%s", stacks[:runtime.Stack(stacks, true)])
+		}
+	}
+}
+
+func TestMissingCredentialHelperSaysWhatToDo(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{User: "u", Password: "p"})
+	c, _ := newClient(t, Options{})
+	writeJSON(t, filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), `{"credsStore":"nowhere"}`)
+	_, err := c.Pull(context.Background(), r.Host+"/a:1")
+	if err == nil || !strings.Contains(hintOf(err), "install docker-credential-nowhere") {
+		t.Errorf("%v, hint %q", err, hintOf(err))
+	}
+}
+
+// The file of a layer is cut or grows while it is sent.
+func TestUploadOfALayerThatIsNotAsItSays(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	for _, by := range []int64{-10, 10} {
+		c, _ := newClient(t, Options{})
+		target, err := c.Target(r.Host + "/a:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = target.Upload(context.Background(), &lying{Layer: layerOf(t, 1000), by: by})
+		if err == nil || !strings.Contains(err.Error(), "reading layer sha256:") {
+			t.Errorf("off by %d: %v", by, err)
+		}
+	}
+}
+
+type lying struct {
+	v1.Layer
+	by int64
+}
+
+func (l *lying) Size() (int64, error) {
+	n, err := l.Layer.Size()
+	return n + l.by, err
 }

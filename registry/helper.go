@@ -45,7 +45,9 @@ func getCredential(ctx context.Context, helper, server string) (credential, erro
 	}
 	var a helperAnswer
 	if json.Unmarshal(out, &a) != nil {
-		return credential{}, fmt.Errorf("running docker-credential-%s get: its answer is not JSON", helper)
+		return credential{}, &helperError{
+			helper: helper, verb: "get", err: errors.New("its answer is not JSON"),
+		}
 	}
 	c := credential{source: "docker-credential-" + helper}
 	if a.Username == "<token>" {

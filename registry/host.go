@@ -109,7 +109,7 @@ func (h *host) ping(ctx context.Context, scheme string, rt http.RoundTripper) (*
 	}
 	defer discard(resp)
 	// Whoever answers a ping with a page for people is no registry.
-	if resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+	if resp.StatusCode == http.StatusOK && isWebPage(resp.Header) {
 		e := h.newError(r)
 		e.Status, e.html = resp.StatusCode, true
 		e.Err = errors.New("the answer is a web page")
@@ -119,6 +119,10 @@ func (h *host) ping(ctx context.Context, scheme string, rt http.RoundTripper) (*
 		conn.challenge = pickChallenge(resp.Header)
 	}
 	return conn, nil
+}
+
+func isWebPage(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Type"), "text/html")
 }
 
 // request is one request of the protocol.
@@ -253,7 +257,8 @@ func waitOf(err error) time.Duration {
 
 // authorized sends a request with the best credential, and with a new one if the
 // registry refuses that: a token may expire at any time.
-func (h *host) authorized(ctx context.Context, conn *connection, r *request) (*http.Response, error) {
+func (h *host) authorized(ctx context.Context, conn *connection,
+	r *request) (*http.Response, error) {
 	first := r
 	auth, err := h.authorization(ctx, r, "")
 	if err != nil {
@@ -266,7 +271,8 @@ func (h *host) authorized(ctx context.Context, conn *connection, r *request) (*h
 			return resp, err
 		}
 		again := *r
-		if asked := h.rechallenged(ctx, resp.Header); asked != "" && !slices.Contains(r.scopes, asked) {
+		asked := h.rechallenged(ctx, resp.Header)
+		if asked != "" && !slices.Contains(r.scopes, asked) {
 			again.scopes = append(slices.Clone(r.scopes), asked)
 		}
 		next, err := h.authorization(ctx, &again, auth)

@@ -59,7 +59,8 @@ func (i *index) fetch(digest v1.Hash) (document, origin, error) {
 		}
 		doc, err := o.c.fetchManifest(o.ctx, o.from, digest, o.ref)
 		if err == nil && d.MediaType != "" && d.MediaType != doc.mediaType {
-			err = fmt.Errorf("pulling %s: the index says %s, the manifest %s", o.ref, d.MediaType, doc.mediaType)
+			err = fmt.Errorf("pulling %s: the index says %s, the manifest %s",
+				o.ref, d.MediaType, doc.mediaType)
 		}
 		return doc, o, err
 	}
@@ -108,12 +109,12 @@ func newImage(o origin, d document) (*image, error) {
 		return nil, fmt.Errorf("pulling %s: the manifest is malformed", o.ref)
 	}
 	if m.Config.Size < 0 || m.Config.Size > maxConfig {
-		return nil, fmt.Errorf("pulling %s: its config is said to be %d bytes long, more than the %d allowed",
+		return nil, fmt.Errorf("pulling %s: its config is %d bytes long, more than the %d allowed",
 			o.ref, m.Config.Size, maxConfig)
 	}
 	for _, l := range append(m.Layers, m.Config) {
 		if l.Size < 0 || l.Digest.Algorithm != "sha256" {
-			return nil, fmt.Errorf("pulling %s: it has a part of size %d with the digest %q, which cannot be read",
+			return nil, fmt.Errorf("pulling %s: it has a part of size %d and digest %q",
 				o.ref, l.Size, clip(l.Digest.String()))
 		}
 	}

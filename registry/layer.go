@@ -49,6 +49,9 @@ func (l *Layer) Compressed() (io.ReadCloser, error) {
 	return l.c.openBlob(l.ctx, l.from, l.desc, l.ref)
 }
 
+// maxWindow bounds the memory that a zstd layer can ask for.
+const maxWindow = 128 << 20
+
 // Uncompressed is Compressed through the decompressor that the bytes need. It
 // does not compare the result with the diffID. The caller closes it.
 func (l *Layer) Uncompressed() (io.ReadCloser, error) {
@@ -65,17 +68,22 @@ func (l *Layer) Uncompressed() (io.ReadCloser, error) {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(buffered)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("unpacking layer %s: %w", l.desc.Digest, err), rc.Close())
+			return nil, errors.Join(l.unpackError(err), rc.Close())
 		}
 		return &unpacked{z, func() error { return errors.Join(z.Close(), rc.Close()) }}, nil
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
+		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("unpacking layer %s: %w", l.desc.Digest, err), rc.Close())
+			return nil, errors.Join(l.unpackError(err), rc.Close())
 		}
 		return &unpacked{z, func() error { z.Close(); return rc.Close() }}, nil
 	}
 	return &unpacked{buffered, rc.Close}, nil
+}
+
+func (l *Layer) unpackError(err error) error {
+	return fmt.Errorf("unpacking layer %s of %s: %w", l.desc.Digest, l.ref, err)
 }
 
 type unpacked struct {
@@ -111,7 +119,8 @@ func (c *Client) smallBlob(o origin, d v1.Descriptor) ([]byte, error) {
 	return data, nil
 }
 
-func (c *Client) readBlob(ctx context.Context, from []place, d v1.Descriptor, ref string) (_ []byte, err error) {
+func (c *Client) readBlob(ctx context.Context, from []place, d v1.Descriptor,
+	ref string) (_ []byte, err error) {
 	rc, err := c.openBlob(ctx, from, d, ref)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (c *Client) Login(ctx context.Context, hostname, user, password string) err
 	}{}
 	if helper := f.parsed.helper(h); helper != "" {
 		// docker lists the host without a secret, to know that the helper has one.
-		err = storeCredential(ctx, helper, helperAnswer{ServerURL: server, Username: user, Secret: password})
+		err = storeCredential(ctx, helper, helperAnswer{server, user, password})
 	} else {
 		cred := credential{AuthConfig: authn.AuthConfig{Username: user, Password: password}}
 		entry.Auth = strings.TrimPrefix(cred.basic(), "Basic ")

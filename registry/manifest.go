@@ -60,7 +60,8 @@ func (h *host) headManifest(ctx context.Context, p place, id string, r request) 
 
 // getManifest fetches a manifest by tag or digest. want is its digest; the zero
 // Hash if only the registry knows.
-func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash, r request) (document, error) {
+func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash,
+	r request) (document, error) {
 	r.method, r.url, r.repo = http.MethodGet, p.url("manifests", id), p.repo
 	r.scopes = []string{p.pullScope()}
 	r.header = http.Header{"Accept": {manifestTypes}}
@@ -78,14 +79,15 @@ func (h *host) getManifest(ctx context.Context, p place, id string, want v1.Hash
 
 // readManifest makes one attempt. broken tells that the connection ended in the
 // middle of the body, so that another one may do better.
-func (h *host) readManifest(ctx context.Context, r *request, want v1.Hash) (d document, broken bool, err error) {
+func (h *host) readManifest(ctx context.Context, r *request,
+	want v1.Hash) (d document, broken bool, err error) {
 	resp, err := h.do(ctx, r)
 	if err != nil {
 		return document{}, false, err
 	}
 	defer discard(resp)
 	failed := h.newError(r)
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+	if isWebPage(resp.Header) {
 		failed.html, failed.Err = true, errors.New("the answer is a web page")
 		return document{}, false, failed
 	}
@@ -123,7 +125,8 @@ func checkManifest(raw []byte, header http.Header, want v1.Hash) (document, erro
 // whole one.
 func readBody(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {
-		return nil, fmt.Errorf("it is %d bytes long, more than the %d that are allowed", resp.ContentLength, limit)
+		return nil, fmt.Errorf("it is %d bytes long, more than the %d that are allowed",
+			resp.ContentLength, limit)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
@@ -137,74 +140,102 @@ func readBody(resp *http.Response, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// shape is what a manifest says about its kind.
+type shape struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     types.MediaType `json:"mediaType"`
+	ArtifactType  string          `json:"artifactType"`
+	Config        *struct {
+		MediaType types.MediaType `json:"mediaType"`
+	} `json:"config"`
+	Layers    []json.RawMessage `json:"layers"`
+	Manifests []json.RawMessage `json:"manifests"`
+	FSLayers  []json.RawMessage `json:"fsLayers"`
+}
+
 // manifestType determines what a manifest is, from its own words and from the
 // header, which must not contradict each other: a document that is an image to one
 // reader and an index to another is an attack (CVE-2021-41190). header is "" for
 // one from the cache.
 func manifestType(raw []byte, header string) (types.MediaType, error) {
-	var shape struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     types.MediaType `json:"mediaType"`
-		ArtifactType  string          `json:"artifactType"`
-		Config        *struct {
-			MediaType types.MediaType `json:"mediaType"`
-		} `json:"config"`
-		Layers    []json.RawMessage `json:"layers"`
-		Manifests []json.RawMessage `json:"manifests"`
-		FSLayers  []json.RawMessage `json:"fsLayers"`
-	}
-	if err := json.Unmarshal(raw, &shape); err != nil {
+	var s shape
+	if err := json.Unmarshal(raw, &s); err != nil {
 		return "", errors.New("the manifest is not JSON")
 	}
 	media, _, _ := mime.ParseMediaType(header)
 	said := types.MediaType(media)
-	if said.IsSchema1() || shape.SchemaVersion == 1 || shape.FSLayers != nil {
-		return "", &KindError{What: "a schema 1 image, a format that was given up in 2017 and that cannot be verified",
-			fix: "push it again with a current docker or skopeo"}
+	known := said.IsImage() || said.IsIndex()
+	if said.IsSchema1() || s.SchemaVersion == 1 || s.FSLayers != nil {
+		return "", &KindError{
+			What: "it has the format schema 1, which was given up in 2017 and cannot be verified",
+			fix:  "push it again with a current docker or skopeo",
+		}
 	}
-	if !said.IsImage() && !said.IsIndex() && shape.MediaType == "" && header != "" &&
-		media != "application/json" && media != "text/plain" && media != "application/octet-stream" {
-		return "", &KindError{What: "a " + clip(media)}
+	if !known && s.MediaType == "" && !vague(media) {
+		return "", notImage(media)
 	}
-	kind := shape.MediaType
+	kind := s.MediaType
 	switch {
-	case kind == "" && (said.IsImage() || said.IsIndex()):
+	case kind != "":
+	case known:
 		kind = said
-	case kind == "" && shape.Manifests != nil:
+	case s.Manifests != nil:
 		kind = types.OCIImageIndex
-	case kind == "" && shape.Config != nil:
+	case s.Config != nil:
 		kind = types.OCIManifestSchema1
 	}
-	switch {
-	case !kind.IsImage() && !kind.IsIndex():
-		return "", &KindError{What: fmt.Sprintf("of type %q", clip(string(kind)))}
-	case (said.IsImage() || said.IsIndex()) && said != kind:
-		return "", fmt.Errorf("the manifest calls itself %s, but the registry %s", kind, said)
-	case shape.Manifests != nil && (shape.Config != nil || shape.Layers != nil),
-		kind.IsIndex() && shape.Manifests == nil, kind.IsImage() && shape.Config == nil:
-		return "", fmt.Errorf("the manifest is not the %s that it claims to be", kind)
-	case kind.IsImage() && !shape.Config.MediaType.IsConfig():
-		what := string(shape.Config.MediaType)
-		if shape.ArtifactType != "" {
-			what = shape.ArtifactType
-		}
-		return "", &KindError{What: "a " + clip(what)}
-	case len(shape.Manifests) > maxChildren:
-		return "", fmt.Errorf("the index has %d entries, more than %d", len(shape.Manifests), maxChildren)
-	case len(shape.Layers) > maxLayers:
-		return "", fmt.Errorf("the image has %d layers, more than %d", len(shape.Layers), maxLayers)
+	if known && said != kind {
+		return "", fmt.Errorf("the manifest calls itself %q, but the registry %q",
+			clip(string(kind)), said)
+	}
+	if err := s.check(kind); err != nil {
+		return "", err
 	}
 	return kind, nil
 }
 
-// KindError reports something in a registry that is no image.
+// vague tells whether a Content-Type says nothing about a manifest.
+func vague(media string) bool {
+	switch media {
+	case "", "application/json", "text/plain", "application/octet-stream":
+		return true
+	}
+	return false
+}
+
+// check compares a manifest's shape with what it is called, and its bounds.
+func (s *shape) check(kind types.MediaType) error {
+	switch {
+	case !kind.IsImage() && !kind.IsIndex():
+		return notImage(string(kind))
+	case s.Manifests != nil && (s.Config != nil || s.Layers != nil),
+		kind.IsIndex() && s.Manifests == nil, kind.IsImage() && s.Config == nil:
+		return fmt.Errorf("the manifest is not the %s that it claims to be", kind)
+	case kind.IsImage() && !s.Config.MediaType.IsConfig() && s.ArtifactType != "":
+		return notImage(s.ArtifactType)
+	case kind.IsImage() && !s.Config.MediaType.IsConfig():
+		return notImage(string(s.Config.MediaType))
+	case len(s.Manifests) > maxChildren:
+		return fmt.Errorf("the index has %d entries, more than %d", len(s.Manifests), maxChildren)
+	case len(s.Layers) > maxLayers:
+		return fmt.Errorf("the image has %d layers, more than %d", len(s.Layers), maxLayers)
+	}
+	return nil
+}
+
+// KindError reports something in a registry that is no image, or none that can be
+// used.
 type KindError struct {
-	// What it is, such as "a application/vnd.cncf.helm.config.v1+json".
+	// What is a clause about it, such as "its type is …".
 	What string
 	fix  string
 }
 
-func (e *KindError) Error() string { return "it is no image but " + e.What }
+func notImage(kind string) *KindError {
+	return &KindError{What: fmt.Sprintf("its type is %q", clip(kind))}
+}
+
+func (e *KindError) Error() string { return "this is no image that can be used: " + e.What }
 
 // Hint says what to do.
 func (e *KindError) Hint() string {

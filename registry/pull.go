@@ -72,7 +72,8 @@ func (c *Client) sources(p place) []place {
 
 // resolve finds the manifest of a reference with the fewest requests: none for a
 // digest in the cache, a HEAD for a tag whose last manifest is there.
-func (c *Client) resolve(ctx context.Context, r name.Reference, want v1.Hash, s []place) (document, error) {
+func (c *Client) resolve(ctx context.Context, r name.Reference, want v1.Hash,
+	s []place) (document, error) {
 	cached := want
 	if want == (v1.Hash{}) {
 		cached, _ = c.cache.tag(r.Name())
@@ -148,7 +149,8 @@ func (c *Client) cachedManifest(digest v1.Hash) (document, bool) {
 }
 
 // fetchManifest returns a manifest by digest, from the cache if it has it.
-func (c *Client) fetchManifest(ctx context.Context, s []place, digest v1.Hash, ref string) (document, error) {
+func (c *Client) fetchManifest(ctx context.Context, s []place, digest v1.Hash,
+	ref string) (document, error) {
 	if d, ok := c.cachedManifest(digest); ok {
 		return d, nil
 	}

@@ -128,7 +128,8 @@ func (r *targetRepo) putChild(ctx context.Context, m manifest, parts *parts) err
 // forgotten, once.
 func (r *targetRepo) lacks(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) || !e.has("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN") || r.hasForgotten() {
+	if !errors.As(err, &e) || r.hasForgotten() ||
+		!e.has("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN") {
 		return false
 	}
 	r.t.c.logf("%v; sending what is missing", err)
@@ -184,7 +185,8 @@ func (t *Target) tag(ctx context.Context, what Manifest, root manifest) ([]Pushe
 
 // named tells whether a name stands for the image. Only where the first name of
 // the repository does is it likely that others do, and worth a question.
-func (t *Target) named(ctx context.Context, r *targetRepo, ref name.Reference, digest v1.Hash) (bool, error) {
+func (t *Target) named(ctx context.Context, r *targetRepo, ref name.Reference,
+	digest v1.Hash) (bool, error) {
 	s, err := r.look(ctx)
 	if err != nil || s.digest != digest {
 		return false, err
@@ -196,7 +198,8 @@ func (t *Target) named(ctx context.Context, r *targetRepo, ref name.Reference, d
 	return now == digest, err
 }
 
-func (t *Target) move(ctx context.Context, r *targetRepo, ref name.Reference, what Manifest, root manifest) error {
+func (t *Target) move(ctx context.Context, r *targetRepo, ref name.Reference, what Manifest,
+	root manifest) error {
 	err := r.putManifest(ctx, root, ref.Identifier())
 	if !r.lacks(err) {
 		return err

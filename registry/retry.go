@@ -84,9 +84,9 @@ func temporaryError(err error, connected bool) bool {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
-	case errors.Is(err, errStalled), errors.As(err, &cut):
+	case errors.As(err, &cut):
 		return true
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, errStalled), errors.Is(err, syscall.ECONNREFUSED):
 		return connected
 	case errors.As(err, &dns):
 		return connected && dns.IsTemporary

@@ -15,10 +15,10 @@ import (
 
 // Which requests a blob needs. In order, the first that holds:
 //
-//	the tag's last manifest names it, or it comes from this repository  none
-//	another repository of the registry has it                          POST (mount)
-//	it is small, or the tag's last manifest is known and lacks it      POST, PUT
-//	otherwise                                                          HEAD, and if it is not there POST, PUT
+//	the tag's last manifest names it, or it is from this repository  none
+//	another repository of the registry has it                       POST (mount)
+//	it is small, or the tag's last manifest is known and lacks it   POST, PUT
+//	otherwise                                                       HEAD, [POST, PUT]
 //
 // A registry that refuses a mount has opened an upload session instead, which is
 // used. A large blob is asked for in any case: one question is cheap against it.
@@ -56,7 +56,9 @@ func layerBlob(l v1.Layer) (blob, error) {
 	b := blob{digest: digest, size: size}
 	pulled, ok := l.(*Layer)
 	if !ok {
-		b.open = func(_ context.Context, off int64) (io.ReadCloser, error) { return openLocal(l, size, off) }
+		b.open = func(_ context.Context, off int64) (io.ReadCloser, error) {
+			return openLocal(l, off)
+		}
 		return b, nil
 	}
 	b.from = pulled.from
@@ -73,9 +75,8 @@ func layerBlob(l v1.Layer) (blob, error) {
 	return b, nil
 }
 
-// openLocal opens a layer of this machine, and fails at its end if it is shorter
-// than it said: a file may be cut while it is read.
-func openLocal(l v1.Layer, size, off int64) (io.ReadCloser, error) {
+// openLocal opens the end of a layer of this machine.
+func openLocal(l v1.Layer, off int64) (io.ReadCloser, error) {
 	rc, err := l.Compressed()
 	if err != nil {
 		return nil, err

@@ -16,7 +16,8 @@ import (
 // It tries once, as the bytes do not come again. After an error the layer is not
 // there, and Upload or Push sends it. The caller closes r, after Stream has
 // returned or to make it return.
-func (t *Target) Stream(ctx context.Context, r io.Reader, wait func() (v1.Hash, int64, error)) error {
+func (t *Target) Stream(ctx context.Context, r io.Reader,
+	wait func() (v1.Hash, int64, error)) error {
 	repo := t.repos[0]
 	if _, err := repo.look(ctx); err != nil {
 		return err

@@ -167,7 +167,8 @@ func (r *targetRepo) request(what string) request {
 		what = " " + what
 	}
 	return request{
-		op: "pushing" + what + " to", ref: r.display(), repo: r.place.repo, scopes: []string{r.pushScope()},
+		op: "pushing" + what + " to", ref: r.display(),
+		repo: r.place.repo, scopes: []string{r.pushScope()},
 	}
 }
 
@@ -188,7 +189,9 @@ func (r *targetRepo) look(ctx context.Context) (*sight, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sight{at: time.Now(), digest: digest, blobs: map[v1.Hash]bool{}, manifests: map[v1.Hash]bool{}}
+	s := &sight{
+		at: time.Now(), digest: digest, blobs: map[v1.Hash]bool{}, manifests: map[v1.Hash]bool{},
+	}
 	s.complete = s.learn(r.t.c, digest, 0)
 	r.seen = s
 	return s, nil

@@ -57,7 +57,8 @@ func (h *host) authorization(ctx context.Context, r *request, stale string) (str
 		return h.token(ctx, r, cred, stale)
 	}
 	e := h.newError(r)
-	e.Err = fmt.Errorf("the registry wants authentication by %q, which is not supported", h.conn.challenge.scheme)
+	e.Err = fmt.Errorf("the registry wants authentication by %q, which is not supported",
+		h.conn.challenge.scheme)
 	return "", e
 }
 
@@ -69,7 +70,8 @@ func (h *host) credential(ctx context.Context, repo string) (credential, error) 
 }
 
 // token returns a token that covers the request, a new one if need be.
-func (h *host) token(ctx context.Context, r *request, cred credential, stale string) (string, error) {
+func (h *host) token(ctx context.Context, r *request, cred credential,
+	stale string) (string, error) {
 	now := time.Now()
 	h.tokens = slices.DeleteFunc(h.tokens, func(g grant) bool {
 		return g.header == stale || now.After(g.expires)
@@ -121,7 +123,8 @@ func (h *host) scopesFor(r *request) []string {
 
 func (h *host) remember(scopes []string) {
 	for _, s := range scopes {
-		if strings.HasSuffix(s, ":pull") && !slices.Contains(h.pulled, s) && len(h.pulled) < maxPulledScopes {
+		known := slices.Contains(h.pulled, s)
+		if strings.HasSuffix(s, ":pull") && !known && len(h.pulled) < maxPulledScopes {
 			h.pulled = append(h.pulled, s)
 		}
 	}
@@ -133,7 +136,8 @@ func pushes(scopes []string) bool {
 
 func coversAll(has, want []string) bool {
 	for _, w := range want {
-		if !slices.Contains(has, w) && (!strings.HasSuffix(w, ":pull") || !slices.Contains(has, w+",push")) {
+		byPush := strings.HasSuffix(w, ":pull") && slices.Contains(has, w+",push")
+		if !byPush && !slices.Contains(has, w) {
 			return false
 		}
 	}
@@ -141,7 +145,8 @@ func coversAll(has, want []string) bool {
 }
 
 // fetchToken asks the registry's token server.
-func (h *host) fetchToken(ctx context.Context, r *request, cred credential, scopes []string) (grant, error) {
+func (h *host) fetchToken(ctx context.Context, r *request, cred credential,
+	scopes []string) (grant, error) {
 	realm, err := h.realm()
 	if err != nil {
 		e := h.newError(r)

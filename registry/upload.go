@@ -31,7 +31,8 @@ func sessionOf(resp *http.Response) (*session, error) {
 	if s.location == "" {
 		return nil, errors.New("opening an upload: the registry gives no location")
 	}
-	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > 0 {
+	n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
+	if err == nil && n > 0 {
 		s.minChunk = n
 	}
 	return s, nil
@@ -354,7 +355,8 @@ func (m *measured) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == io.EOF && m.left > 0:
-		return n, &sourceError{fmt.Errorf("layer %s: %w", m.u.b.digest, &cutError{got: m.off, want: m.off + m.left})}
+		cut := &cutError{got: m.off, want: m.off + m.left}
+		return n, &sourceError{fmt.Errorf("reading layer %s: %w", m.u.b.digest, cut)}
 	case err != nil && err != io.EOF:
 		return n, &sourceError{err}
 	}
@@ -368,7 +370,8 @@ func (m *measured) end() error {
 	n, err := m.ReadCloser.Read(make([]byte, 1))
 	switch {
 	case n > 0:
-		return &sourceError{fmt.Errorf("layer %s is longer than the %d bytes it said", m.u.b.digest, m.u.b.size)}
+		return &sourceError{fmt.Errorf("reading layer %s: it is longer than its %d bytes",
+			m.u.b.digest, m.u.b.size)}
 	case err != nil && err != io.EOF:
 		return &sourceError{err}
 	}

@@ -197,7 +197,8 @@ func (r *Registry) startUpload(w http.ResponseWriter, q *http.Request, name stri
 }
 
 // sayUpload answers with the state of a session.
-func (r *Registry) sayUpload(w http.ResponseWriter, q *http.Request, name, id string, size, status int) {
+func (r *Registry) sayUpload(w http.ResponseWriter, q *http.Request, name, id string,
+	size, status int) {
 	location := fmt.Sprintf("/v2/%s/blobs/uploads/%s?_state=%d", name, id, size)
 	if r.opts.AbsoluteLocations {
 		location = "http://" + q.Host + location // the wrong scheme, as behind a proxy that ends TLS
