@@ -39,9 +39,14 @@ func hostFacts() facts {
 		}
 	}
 	f.label = read("/proc/self/attr/current")
-	// The root of a mount namespace is the root of its mount; another one is a chroot's.
+	// The root of a mount namespace is a mount; another one is a chroot's.
 	info := read("/proc/self/mountinfo")
-	f.chrooted = info != "" && !strings.Contains(info, " / / ")
+	f.chrooted = info != ""
+	for l := range strings.Lines(info) {
+		if p := strings.Fields(l); len(p) > 4 && p[4] == "/" {
+			f.chrooted = false
+		}
+	}
 	if exe, err := os.Executable(); err == nil {
 		f.exe = exe
 	}
@@ -143,9 +148,12 @@ func (f facts) mounts(stage string, err error) (cause, remedy string) {
 func overlayCause(err error) (cause, remedy string) {
 	const room = "put decant's cache on a volume or tmpfs (DECANT_CACHE_DIR)"
 	switch {
-	case strings.Contains(err.Error(), "not supported as upperdir"), errors.Is(err, unix.EINVAL):
+	case strings.Contains(err.Error(), "not supported as upperdir"):
 		return "the directory for the changes is on a file system that cannot be an upper one, " +
 			"such as a container's own disk", room
+	case errors.Is(err, unix.EINVAL):
+		return "the kernel does not take these directories; the one for the changes cannot be " +
+			"on a container's own disk", room
 	case errors.Is(err, unix.ENODEV):
 		return "the kernel has no overlay file system", "modprobe overlay"
 	case errors.Is(err, unix.EACCES):

@@ -26,6 +26,13 @@ type streams struct {
 	out, err io.Writer
 }
 
+// joined tells whether both outputs go to the same writer, in the order in which they
+// are written.
+func (s streams) joined() (same bool) {
+	defer func() { _ = recover() }() // writers that cannot be compared are not the same
+	return s.out == s.err
+}
+
 // do does a job on the best rung that this host allows. The ladder is walked by the
 // real thing: the stage that failed says which rung is next.
 func (s *Sandbox) do(ctx context.Context, j spec, std streams) error {
@@ -124,7 +131,7 @@ func (c *child) pipe(childReads bool) (theirs, ours *os.File, err error) {
 	return theirs, ours, nil
 }
 
-func (s *Sandbox) newChild(j *spec) (c *child, err error) {
+func (s *Sandbox) newChild(j *spec, std streams) (c *child, err error) {
 	c = &child{cmd: &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{initName}, Dir: "/",
 		// Of process 1; the step's is in its spec.
@@ -150,6 +157,9 @@ func (s *Sandbox) newChild(j *spec) (c *child, err error) {
 		}
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, errs
+	if std.joined() {
+		c.cmd.Stderr = out
+	}
 	c.cmd.ExtraFiles = []*os.File{specs, reports, s.lock} // specFD, reportFD, lockFD
 	return c, nil
 }
@@ -200,7 +210,7 @@ func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	c, err := s.newChild(&j)
+	c, err := s.newChild(&j, std)
 	if err != nil {
 		return err
 	}
@@ -269,7 +279,11 @@ func (c *child) killAfter(ctx context.Context, grace time.Duration, gone <-chan 
 
 // pump copies the outputs until process 1 and all in it are gone.
 func (c *child) pump(g *errgroup.Group, cancel context.CancelCauseFunc, std streams) {
-	for i, w := range []io.Writer{std.out, std.err} {
+	writers := []io.Writer{std.out, std.err}
+	if std.joined() {
+		writers = writers[:1] // both come out of the first pipe
+	}
+	for i, w := range writers {
 		from := c.out[i]
 		if w == nil {
 			w = io.Discard

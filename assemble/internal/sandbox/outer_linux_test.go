@@ -249,7 +249,7 @@ func TestExplain(t *testing.T) {
 		"nesting":      {StageClone, unix.ENOSPC, facts{}, "the limit of namespaces", "raise"},
 		"no ipc":       {StageClone, unix.ENOSPC, facts{sysctl: map[string]string{"user/max_ipc_namespaces": "0"}}, "user.max_ipc_namespaces is 0", "sysctl -w user.max_ipc"},
 		"no userns":    {StageClone, unix.EINVAL, facts{}, "without user namespaces", "--dist"},
-		"on overlayfs": {StageOverlay, unix.EINVAL, facts{}, "cannot be an upper", "DECANT_CACHE_DIR"},
+		"on overlayfs": {StageOverlay, unix.EINVAL, facts{}, "a container's own disk", "DECANT_CACHE_DIR"},
 		"no range":     {StageIDs, errors.New("x"), facts{}, "/etc/subuid", "usermod"},
 	} {
 		t.Run(name, func(t *testing.T) {

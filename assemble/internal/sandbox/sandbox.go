@@ -83,8 +83,9 @@ type Step struct {
 	// Stdin is read until it ends or the command does; Run returns only after a Read
 	// in progress has. Nil is an empty input.
 	Stdin io.Reader
-	// Stdout and Stderr take the output as it comes, each from one goroutine; if they
-	// are equal, from two. Nil discards. A Write that fails ends the command.
+	// Stdout and Stderr take the output as it comes. If they are equal one goroutine
+	// writes, and the order of the two is kept. Nil discards. A Write that fails ends
+	// the command.
 	Stdout, Stderr io.Writer
 
 	Binds   []Bind

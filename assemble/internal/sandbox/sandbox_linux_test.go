@@ -342,6 +342,16 @@ func TestOutputComesAsItIsWritten(t *testing.T) {
 	}
 }
 
+func TestEqualOutputsKeepTheirOrder(t *testing.T) {
+	s := open(t)
+	var both bytes.Buffer
+	err := s.Run(t.Context(), Step{Args: []string{"/payload", "echo"}, Stdin: strings.NewReader("a\nb"),
+		Stdout: &both, Stderr: &both})
+	if err != nil || both.String() != "got a\ngot b\nend\n" {
+		t.Errorf("%q, %v", both.String(), err)
+	}
+}
+
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
@@ -546,6 +556,29 @@ func TestEmptyRoot(t *testing.T) {
 	}
 }
 
+func TestManyLayersAndLongPaths(t *testing.T) {
+	long := t.TempDir()
+	for range 3 {
+		long = filepath.Join(long, strings.Repeat("long:name,", 20))
+	}
+	s := open(t, func(c *Config) {
+		c.Dir, c.Flatten = filepath.Join(long, "changes"), nil
+		for i := range 200 {
+			l := filepath.Join(long, fmt.Sprint(i))
+			if err := os.MkdirAll(l, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(l, "top"), []byte(fmt.Sprint(i)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c.Lower = append(c.Lower, l)
+		}
+	})
+	if out, err := run(t, s, Step{}, "cat", "/top"); err != nil || out != "199" {
+		t.Errorf("the top layer says %q, %v", out, err)
+	}
+}
+
 // TestCopyRung has more layers than overlay takes.
 func TestCopyRung(t *testing.T) {
 	var warned []string
@@ -633,6 +666,25 @@ func TestSweepTakesOnlyTheDead(t *testing.T) {
 	}
 	if err := living.Run(t.Context(), Step{Args: []string{"/x"}}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestStartIsWithinBudget takes the best of ten, for other work on the machine counts
+// against the rest.
+func TestStartIsWithinBudget(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not a measurement")
+	}
+	s := open(t)
+	best := time.Hour
+	for range 10 {
+		start := time.Now()
+		mustRun(t, s, Step{}, "true")
+		best = min(best, time.Since(start))
+	}
+	t.Logf("a step that does nothing takes %s", best)
+	if best > 50*time.Millisecond {
+		t.Errorf("a step that does nothing takes %s, more than 50 ms", best)
 	}
 }
 
