@@ -136,7 +136,8 @@ func (m Manager) setup() string {
 func (m Manager) install(locked bool) string {
 	switch m.Name {
 	case PNPM:
-		return "pnpm install --prod=false --store-dir=" + m.CacheDir + choose(locked, " --frozen-lockfile",
+		// Without the flag pnpm keeps its store beside the project if that is a mount.
+		return `pnpm install --prod=false --store-dir="$HOME/.local/share/pnpm/store"` + choose(locked, " --frozen-lockfile",
 			" --no-frozen-lockfile")
 	case Yarn:
 		return "yarn install --non-interactive --production=false" + choose(locked, " --frozen-lockfile", "")

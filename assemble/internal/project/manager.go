@@ -116,8 +116,8 @@ func (p *Project) chooseManager(w *workspace, site *pkg, installs bool) error {
 // warnNoLockfile says that versions are not fixed, and what is in the way.
 func (p *Project) warnNoLockfile(others []lock) {
 	if len(others) > 0 {
-		p.warn("%s is %s's, but %s installs (%s): dependencies are resolved anew in every build",
-			others[0].name, others[0].manager.command(), p.Manager.Name.command(), p.Sources.Manager)
+		p.warn("%s is that of %s, but %s installs (%s): dependencies are resolved anew in every build",
+			others[0].name, others[0].manager, p.Manager.Name, p.Sources.Manager)
 		return
 	}
 	p.warn("no lockfile: dependencies are resolved anew in every build; commit what %s install writes",

@@ -43,7 +43,7 @@ func (p *Project) chooseNode(w *workspace, site *pkg, builder string) error {
 	if err != nil {
 		return err
 	}
-	version, source := defaultNode, "the default"
+	version, source := defaultNode, ""
 	for _, wish := range wishes {
 		tag, ok := versionTag(wish.text)
 		if !ok {
@@ -54,16 +54,19 @@ func (p *Project) chooseNode(w *workspace, site *pkg, builder string) error {
 		break
 	}
 	p.Node = Node{Version: version, Image: "docker.io/library/node:" + version + "-slim"}
-	p.Sources.Node = fmt.Sprintf("node %s from %s", version, source)
+	p.Sources.Node = "node " + version + ", the default"
+	if source != "" {
+		p.Sources.Node = "node " + version + " from " + source
+	}
 	if builder != "" {
 		p.Node.Image, p.Sources.Node = builder, "--builder"
 		return nil
 	}
 	if major, ok := majorOf(version); ok && major < oldestMaintained {
-		p.warn("node %s (%s) is no longer maintained", version, source)
+		p.warn("%s, is no longer maintained", p.Sources.Node)
 	}
 	if engines := site.manifest.Engines["node"]; engines != "" && !allows(engines, version) {
-		p.warn("node %s (%s) is not what engines in %s asks for: %q", version, source, site.file(), engines)
+		p.warn("%s, is not what engines in %s asks for: %q", p.Sources.Node, site.file(), engines)
 	}
 	return nil
 }

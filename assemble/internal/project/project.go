@@ -146,7 +146,7 @@ func (p *Project) choosePackage(w *workspace, o Overrides) (*pkg, error) {
 	_, hasBuild := named.buildScript(framework{})
 	switch {
 	case len(sites) == 1:
-		p.Sources.Root += fmt.Sprintf("; its only site is %s", sites[0].dir)
+		p.Sources.Root = "the workspace's only site is " + sites[0].dir
 		return sites[0], nil
 	case len(sites) > 1 && !hasBuild && o.Build == "":
 		e := &ChoiceError{Root: w.root}

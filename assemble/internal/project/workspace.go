@@ -58,7 +58,7 @@ func openWorkspace(ctx context.Context, dir string) (_ *workspace, err error) {
 			d.Close()
 		}
 	}()
-	w := &workspace{root: root, dir: d, fsys: d.FS()}
+	w := &workspace{root: root, dir: d, fsys: d.FS(), why: "the package's own directory"}
 	rel, err := filepath.Rel(root, abs)
 	if err != nil {
 		return nil, fmt.Errorf("opening the project: %w", err)
@@ -68,7 +68,7 @@ func openWorkspace(ctx context.Context, dir string) (_ *workspace, err error) {
 	}
 	w.top = w.named
 	if rel != "." {
-		w.why = "the workspace that " + filepath.ToSlash(rel) + " is a member of"
+		w.why = "the workspace that has " + filepath.ToSlash(rel)
 		if exists(w.fsys, "package.json") {
 			if w.top, err = readPackage(w.fsys, "."); err != nil {
 				return nil, err
@@ -193,7 +193,10 @@ func matchesMember(patterns []string, dir string) bool {
 	for _, pattern := range patterns {
 		pattern, negated := strings.CutPrefix(pattern, "!")
 		for _, p := range expandBraces(pattern) {
-			segments := strings.Split(path.Clean(p), "/")
+			// Each ** tries every length: two in a row would only multiply the tries.
+			segments := slices.CompactFunc(strings.Split(path.Clean(p), "/"), func(a, b string) bool {
+				return a == "**" && b == "**"
+			})
 			if len(segments) <= 16 && matchSegments(segments, strings.Split(dir, "/")) {
 				member = !negated
 			}
