@@ -35,7 +35,9 @@ func (p *Project) chooseCommands(w *workspace, site *pkg, f framework, o Overrid
 
 // buildOf is the command that builds site, after those of the workspace that it
 // depends on.
-func (p *Project) buildOf(w *workspace, site *pkg, f framework) (command, source string, err error) {
+func (p *Project) buildOf(w *workspace, site *pkg, f framework) (
+	command, source string, err error,
+) {
 	name, scripted := site.buildScript(f)
 	if !scripted && f.command == "" {
 		return "", "", &NoBuildError{File: site.file(),
@@ -46,8 +48,8 @@ func (p *Project) buildOf(w *workspace, site *pkg, f framework) (command, source
 		p.warn("the script %q makes a server: nuxt generate runs instead", name)
 		scripted = false
 	}
-	if turbo, ok := w.top.has("turbo"); ok && scripted && site.dir != "." && site.manifest.Name != "" &&
-		exists(w.fsys, "turbo.json") {
+	turbo, ok := w.top.has("turbo")
+	if ok && scripted && site.dir != "." && site.manifest.Name != "" && exists(w.fsys, "turbo.json") {
 		args := "run " + shellQuote(name) + " --filter=" + shellQuote(site.manifest.Name+"...")
 		return p.Manager.exec(".", turbo+" "+args), "turbo.json", nil
 	}
@@ -68,7 +70,8 @@ func (p *Project) buildOf(w *workspace, site *pkg, f framework) (command, source
 }
 
 // watching matches scripts that do not end, or do not build.
-var watching = regexp.MustCompile(`(^|:)(dev|start|serve|preview|watch|test|lint|clean|format|deploy|release)`)
+var watching = regexp.MustCompile(
+	`(^|:)(dev|start|serve|preview|watch|test|lint|clean|format|deploy|release)`)
 
 // buildScript is the name of the script that builds the site: build, or else
 // one like docs:build, or one that calls the framework.
@@ -137,10 +140,11 @@ func (m Manager) install(locked bool) string {
 	switch m.Name {
 	case PNPM:
 		// Without the flag pnpm keeps its store beside the project if that is a mount.
-		return `pnpm install --prod=false --store-dir="$HOME/.local/share/pnpm/store"` + choose(locked, " --frozen-lockfile",
-			" --no-frozen-lockfile")
+		return `pnpm install --prod=false --store-dir="$HOME/.local/share/pnpm/store"` +
+			choose(locked, " --frozen-lockfile", " --no-frozen-lockfile")
 	case Yarn:
-		return "yarn install --non-interactive --production=false" + choose(locked, " --frozen-lockfile", "")
+		return "yarn install --non-interactive --production=false" +
+			choose(locked, " --frozen-lockfile", "")
 	case Berry:
 		return m.program() + " install" + choose(locked, " --immutable", " --no-immutable")
 	case Bun:

@@ -51,7 +51,8 @@ var frameworks = []framework{
 		dirs: []string{"build/client"}, mode: SPA, refine: refineReactRouter},
 	{name: "remix", deps: []string{"@remix-run/dev"}, command: "remix vite:build",
 		dirs: []string{"build/client"}, mode: SPA, refine: refineRemix},
-	{name: "tanstack-start", deps: []string{"@tanstack/react-start", "@tanstack/solid-start", "@tanstack/start"},
+	{name: "tanstack-start",
+		deps:    []string{"@tanstack/react-start", "@tanstack/solid-start", "@tanstack/start"},
 		command: "vite build", dirs: []string{"dist/client", ".output/public", "dist"}, mode: SPA,
 		refine: refineTanStack},
 	{name: "solid-start", deps: []string{"@solidjs/start"}, command: "vinxi build",
@@ -63,27 +64,31 @@ var frameworks = []framework{
 	{name: "blitz", deps: []string{"blitz"}, refine: alwaysServer},
 	{name: "astro", deps: []string{"astro"}, command: "astro build", dirs: []string{"dist"}, mode: MPA,
 		telemetry: "ASTRO_TELEMETRY_DISABLED=1", refine: refineAstro},
-	{name: "gatsby", deps: []string{"gatsby"}, command: "gatsby build", dirs: []string{"public"}, mode: MPA,
+	{name: "gatsby", deps: []string{"gatsby"}, command: "gatsby build",
+		dirs: []string{"public"}, mode: MPA,
 		telemetry: "GATSBY_TELEMETRY_DISABLED=1"},
 	{name: "docusaurus", deps: []string{"@docusaurus/core"}, command: "docusaurus build",
 		dirs: []string{"build"}, mode: MPA, refine: scriptFlag(`--out-dir`)},
 	{name: "vitepress", deps: []string{"vitepress"}, command: "vitepress build", mode: MPA,
 		dirs: []string{".vitepress/dist", "docs/.vitepress/dist"}, refine: refinePress},
 	{name: "vuepress", deps: []string{"vuepress", "vuepress-webpack", "vuepress-vite"},
-		command: "vuepress build", dirs: []string{"docs/.vuepress/dist", "src/.vuepress/dist", ".vuepress/dist"},
-		mode: MPA, refine: refinePress},
+		command: "vuepress build",
+		dirs:    []string{"docs/.vuepress/dist", "src/.vuepress/dist", ".vuepress/dist"},
+		mode:    MPA, refine: refinePress},
 	{name: "eleventy", deps: []string{"@11ty/eleventy"}, command: "eleventy", dirs: []string{"_site"},
 		mode: MPA, refine: refineEleventy},
 	{name: "observable", deps: []string{"@observablehq/framework"}, command: "observable build",
 		dirs: []string{"dist"}, mode: MPA, telemetry: "OBSERVABLE_TELEMETRY_DISABLE=true"},
-	{name: "sanity", deps: []string{"sanity"}, command: "sanity build", dirs: []string{"dist"}, mode: SPA},
+	{name: "sanity", deps: []string{"sanity"}, command: "sanity build", dirs: []string{"dist"},
+		mode: SPA},
 	{name: "vike", deps: []string{"vike", "vite-plugin-ssr"}, command: "vite build",
 		dirs: []string{"dist/client"}},
 	{name: "angular", deps: []string{"@angular/core"}, command: "ng build", mode: SPA,
 		telemetry: "NG_CLI_ANALYTICS=false", refine: refineAngular},
 	{name: "quasar", deps: []string{"@quasar/app-vite", "@quasar/app-webpack", "@quasar/app"},
 		command: "quasar build", dirs: []string{"dist/spa", "dist/pwa"}, mode: SPA, refine: refineQuasar},
-	{name: "expo", deps: []string{"expo"}, command: "expo export --platform web", dirs: []string{"dist"},
+	{name: "expo", deps: []string{"expo"}, command: "expo export --platform web",
+		dirs:      []string{"dist"},
 		telemetry: "EXPO_NO_TELEMETRY=1", refine: refineExpo},
 	{name: "ember", deps: []string{"ember-cli"}, command: "ember build --environment=production",
 		dirs: []string{"dist"}, mode: SPA, refine: scriptFlag(`--output-path`, `-o`)},
@@ -91,17 +96,24 @@ var frameworks = []framework{
 		dirs: []string{"dist"}, mode: SPA, refine: refineVueCLI},
 	{name: "create-react-app", deps: []string{"react-scripts", "@craco/craco", "react-app-rewired"},
 		command: "react-scripts build", dirs: []string{"build"}, mode: SPA, refine: refineCRA},
-	{name: "preact-cli", deps: []string{"preact-cli"}, command: "preact build", dirs: []string{"build"},
+	{name: "preact-cli", deps: []string{"preact-cli"}, command: "preact build",
+		dirs: []string{"build"},
 		mode: SPA, refine: scriptFlag(`--dest`)},
-	{name: "gridsome", deps: []string{"gridsome"}, command: "gridsome build", dirs: []string{"dist"}, mode: MPA},
-	{name: "umi", deps: []string{"umi", "@umijs/max"}, command: "umi build", dirs: []string{"dist"}, mode: SPA,
+	{name: "gridsome", deps: []string{"gridsome"}, command: "gridsome build",
+		dirs: []string{"dist"}, mode: MPA},
+	{name: "umi", deps: []string{"umi", "@umijs/max"}, command: "umi build",
+		dirs: []string{"dist"}, mode: SPA,
 		refine: setting("outputPath", ".umirc.ts", ".umirc.js", "config/config.ts", "config/config.js")},
-	{name: "hexo", deps: []string{"hexo"}, command: "hexo generate", dirs: []string{"public"}, mode: MPA},
-	{name: "stencil", deps: []string{"@stencil/core"}, command: "stencil build", dirs: []string{"www"}},
+	{name: "hexo", deps: []string{"hexo"}, command: "hexo generate", dirs: []string{"public"},
+		mode: MPA},
+	{name: "stencil", deps: []string{"@stencil/core"}, command: "stencil build",
+		dirs: []string{"www"}},
 	{name: "rspress", deps: []string{"@rspress/core", "rspress"}, command: "rspress build",
 		dirs: []string{"doc_build"}, mode: MPA},
-	{name: "rsbuild", deps: []string{"@rsbuild/core"}, command: "rsbuild build", dirs: []string{"dist"},
-		mode: SPA, refine: setting("root", "rsbuild.config.ts", "rsbuild.config.mjs", "rsbuild.config.js")},
+	{name: "rsbuild", deps: []string{"@rsbuild/core"}, command: "rsbuild build",
+		dirs:   []string{"dist"},
+		mode:   SPA,
+		refine: setting("root", "rsbuild.config.ts", "rsbuild.config.mjs", "rsbuild.config.js")},
 	{name: "vite", deps: []string{"vite", "rolldown-vite", "vite-plus"}, command: "vite build",
 		dirs: []string{"dist"}, mode: SPA, refine: refineVite},
 	{name: "parcel", deps: []string{"parcel", "parcel-bundler"}, command: "parcel build",
@@ -188,7 +200,8 @@ func (p *pkg) script(f framework) string {
 // flagValue is the argument of one of the named flags in a command.
 func flagValue(command string, names ...string) (string, bool) {
 	for _, name := range names {
-		re := regexp.MustCompile(`(?:^|\s)` + regexp.QuoteMeta(name) + `(?:=|\s+)["']?([^\s"';&|]{1,200})`)
+		re := regexp.MustCompile(`(?:^|\s)` + regexp.QuoteMeta(name) +
+			`(?:=|\s+)["']?([^\s"';&|]{1,200})`)
 		if m := re.FindStringSubmatch(command); m != nil {
 			return m[1], true
 		}
@@ -219,7 +232,8 @@ func setting(key string, files ...string) func(*pkg, framework, *output) {
 // path, if its argument is a plain string.
 func stringSetting(content, key string) string {
 	re := regexp.MustCompile(`(?:^|[^\w$])["']?` + key + `["']?\s*[:=]\s*` +
-		`(?:(?:path\.)?(?:resolve|join)\(\s*(?:__dirname|import\.meta\.dirname|process\.cwd\(\))\s*,\s*)?` +
+		`(?:(?:path\.)?(?:resolve|join)\(\s*` +
+		`(?:__dirname|import\.meta\.dirname|process\.cwd\(\))\s*,\s*)?` +
 		"[\"'`]([^\"'`$\n]{1,200})[\"'`]")
 	if m := re.FindStringSubmatch(content); m != nil {
 		return path.Clean(m[1])

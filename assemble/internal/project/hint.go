@@ -16,18 +16,21 @@ type cause struct {
 // has another's words in it.
 var causes = []cause{
 	{re(`heap out of memory|Allocation failed - JavaScript heap`),
-		"node reached its heap's limit: raise it with --env-build NODE_OPTIONS=--max-old-space-size=4096"},
+		"node reached its heap's limit: raise it with --env-build " +
+			"NODE_OPTIONS=--max-old-space-size=4096"},
 	{re(`ENOSPC|[Nn]o space left on device`), "the disk is full: free it with decant cache prune"},
 	{re(`Missing: \S*(darwin|linux|win32|freebsd|android|wasm32|openharmony)\S* from lock file`),
-		"the lockfile lacks binaries for other platforms, which npm ci insists on; it was written against " +
-			`a registry without them: use --install-command "npm install --include=dev"`},
+		"the lockfile lacks binaries for other platforms, which npm ci insists on; it was written " +
+			"against a registry without them: use --install-command 'npm install --include=dev'"},
 	{re(`can only install packages when your package\.json|ERR_PNPM_OUTDATED_LOCKFILE|` +
-		`Your lockfile needs to be updated|YN0028|lockfile would have been modified|lockfile had changes`),
-		"package.json and the lockfile disagree: run the install on your machine and commit the lockfile"},
-	{re(`Cannot find (module|native binding).{0,40}(linux|musl|binding|native)|` +
-		`@(rollup|esbuild|swc|oxc|rolldown|parcel|tailwindcss)/\S*linux-(x64|arm64)`),
-		"a binary for this platform is not in the lockfile, which was written on another one: delete node_modules " +
-			"and the lockfile, install again, and commit it"},
+		`Your lockfile needs to be updated|YN0028|lockfile would have been modified|` +
+		`lockfile had changes`),
+		"package.json and the lockfile disagree: run the install on your machine and commit the " +
+			"lockfile"},
+	{re(`Cannot find native binding|Cannot find module \S*linux-(x64|arm64)|` +
+		`could not be found, and is needed by esbuild`),
+		"a binary for this platform is not in the lockfile, which was written on another one: " +
+			"delete node_modules and the lockfile, install again, and commit it"},
 	{re(`Failed to replace env in config`),
 		"a variable that .npmrc names is not set in the build: give it with --env-build NAME=VALUE, " +
 			"or the whole file with --secret id=npmrc,src=$HOME/.npmrc"},
@@ -36,27 +39,35 @@ var causes = []cause{
 	{re(`\bE404\b|ERR_PNPM_FETCH_404|YN0035|404 Not Found`),
 		"the registry has no such package, or shows it only to those who log in: " +
 			"check the name, or give --secret id=npmrc,src=$HOME/.npmrc"},
-	{re(`SELF_SIGNED_CERT|UNABLE_TO_(GET_ISSUER_CERT|VERIFY_LEAF)|self-signed certificate|unable to get local issuer`),
+	{re(`SELF_SIGNED_CERT|UNABLE_TO_(GET_ISSUER_CERT|VERIFY_LEAF)|self-signed certificate|` +
+		`unable to get local issuer`),
 		"the connection has a certificate of an unknown authority, as behind a company's proxy: " +
 			"set NODE_EXTRA_CA_CERTS to its PEM file"},
 	{re(`fonts\.(googleapis|gstatic)\.com|Google Fonts`),
-		"the build fetches Google Fonts: allow the network, or have the fonts in the project (next/font/local)"},
+		"the build fetches Google Fonts: allow the network, or have the fonts in the project " +
+			"(next/font/local)"},
 	{re(`ENOTCACHED`), "this package is not in the cache, and the network is off"},
-	{re(`\b(ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ETIMEDOUT|ECONNRESET)\b|getaddrinfo`),
+	{re(`\b(ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|ETIMEDOUT|ECONNRESET)\b|` +
+		`getaddrinfo`),
 		"the network was not reached: check proxies (HTTPS_PROXY) and --network"},
 	{re(`spawn git ENOENT|git: (not found|command not found)|not a git repository`),
-		"the build calls git: slim images have none, and .git is not copied; take --builder docker.io/library/node:24, " +
-			"and pass what it asks of git with --env-build"},
+		"the build calls git: slim images have none, and .git is not copied; take --builder " +
+			"docker.io/library/node:24, and pass what it asks of git with --env-build"},
 	{re(`gyp ERR!|node-gyp|make: (not found|command not found)|cc: not found`),
-		"a dependency compiles native code, and slim images have no compiler: take --builder docker.io/library/node:24"},
+		"a dependency compiles native code, and slim images have no compiler: take --builder " +
+			"docker.io/library/node:24"},
 	{re(`Treating warnings as errors because process\.env\.CI`),
 		"warnings are errors where CI is set: mend them, or give --env-build CI=false"},
-	{re(`EBADENGINE|ERR_PNPM_UNSUPPORTED_ENGINE|engine "node" is incompatible|requires (a |at least )?Node(\.js)?`),
-		"a package wants another node: write its version into .nvmrc, or choose the image with --builder"},
-	{re(`ERR_PNPM_IGNORED_BUILDS|Ignored build scripts`),
-		"pnpm does not run the install scripts of dependencies: list those that need it in onlyBuiltDependencies"},
+	{re(`code EBADENGINE|ERR_PNPM_UNSUPPORTED_ENGINE|engine "node" is incompatible|` +
+		`requires (a |at least )?Node(\.js)?`),
+		"a package wants another node: write its version into .nvmrc, or choose the image with " +
+			"--builder"},
+	{re(`ERR_PNPM_IGNORED_BUILDS`),
+		"pnpm does not run the install scripts of dependencies: list those that need it in " +
+			"onlyBuiltDependencies"},
 	{re(`ERR_OSSL_EVP_UNSUPPORTED|digital envelope routines::unsupported`),
-		"this webpack is older than OpenSSL 3: give --env-build NODE_OPTIONS=--openssl-legacy-provider, or node 16 in .nvmrc"},
+		"this webpack is older than OpenSSL 3: give --env-build " +
+			"NODE_OPTIONS=--openssl-legacy-provider, or node 16 in .nvmrc"},
 }
 
 func re(s string) *regexp.Regexp { return regexp.MustCompile(s) }
@@ -83,11 +94,13 @@ func Hint(step string, code int, tail string) string {
 	case code == codeAborted:
 		return causes[0].hint
 	case code == codeNotFound && step == "build":
-		return "the command is not installed: add it to devDependencies, and check that the install has them"
+		return "the command is not installed: add it to devDependencies, and check that the install " +
+			"has them"
 	case code == codeNotFound:
 		return "the image lacks the command: choose another with --builder"
 	case step == "setup":
-		return "the package manager could not be installed: pin a version that exists with packageManager in package.json"
+		return "the package manager could not be installed: pin a version that exists with " +
+			"packageManager in package.json"
 	case strings.TrimSpace(tail) == "":
 		return "it said nothing: run the same command on your machine"
 	}

@@ -30,7 +30,7 @@ type lock struct {
 
 var (
 	pnpmLockVersion = regexp.MustCompile(`(?m)^lockfileVersion:[ \t]*['"]?([0-9.]{1,8})`)
-	berryLock       = regexp.MustCompile(`(?m)^__metadata:[ \t]*\r?\n[ \t]+version:[ \t]*['"]?([0-9]{1,4})`)
+	berryLock       = regexp.MustCompile(`(?m)^__metadata:\s+version:[ \t]*['"]?([0-9]{1,4})`)
 	berryMetadata   = regexp.MustCompile(`(?m)^__metadata:`)
 )
 

@@ -162,7 +162,8 @@ func (p *Project) declaredManager(w *workspace, site *pkg) error {
 	return nil
 }
 
-var packageManager = regexp.MustCompile(`^([a-z]+)(?:@([0-9A-Za-z.^~<>=*| -]{1,80}))?(?:\+([0-9a-z]+\.[0-9a-fA-F]+))?$`)
+var packageManager = regexp.MustCompile(
+	`^([a-z]+)(?:@([0-9A-Za-z.^~<>=*| -]{1,80}))?(?:\+([0-9a-z]+\.[0-9a-fA-F]+))?$`)
 
 // parseManager reads "pnpm@10.34.9+sha512.0a1b…".
 func parseManager(file, text string) (Manager, error) {
@@ -177,7 +178,8 @@ func parseManager(file, text string) (Manager, error) {
 	}
 	if cacheDirs[m.Name] == "" || m.Name == "yarn-berry" && match[1] != "yarn" {
 		return Manager{}, &ManifestError{File: file, What: fmt.Sprintf("packageManager %q", text),
-			Fix: "decant knows npm, pnpm, yarn and bun; give --builder, --install-command and --build-command for another"}
+			Fix: "decant knows npm, pnpm, yarn and bun; for another give --builder, --install-command " +
+				"and --build-command, and remove the field"}
 	}
 	switch m.Version {
 	case "stable", "berry", "latest", "*":

@@ -145,7 +145,7 @@ func versionTag(text string) (tag string, ok bool) {
 		return "", false
 	}
 	switch text {
-	case "", "*", "x", "node", "latest", "current", "stable", "system", "lts", "lts/*", "lts-*", "--lts":
+	case "", "*", "x", "node", "latest", "current", "stable", "system", "lts", "lts/*", "--lts":
 		return defaultNode, true
 	case "lts/-1":
 		return "22", true

@@ -51,7 +51,8 @@ func FindPages(fsys fs.FS) (Pages, error) {
 			return nil
 		}
 		dir := path.Dir(name)
-		if _, known := pages[dir]; base != "index.html" && (base != "200.html" || known) || !d.Type().IsRegular() {
+		_, known := pages[dir]
+		if !d.Type().IsRegular() || base != "index.html" && (base != "200.html" || known) {
 			return nil
 		}
 		info, err := d.Info()

@@ -29,8 +29,8 @@ type PlanOptions struct {
 // Plan is the build as stages: one that builds, which is thrown away, and the
 // image.
 func (p *Project) Plan(o PlanOptions) plan.Plan {
-	build := plan.Stage{Name: BuildStage, Base: p.Node.Image, Platform: plan.BuildPlatform, Why: p.Sources.Node,
-		Steps: []plan.Step{plan.Workdir{Dir: Workdir}}}
+	build := plan.Stage{Name: BuildStage, Base: p.Node.Image, Platform: plan.BuildPlatform,
+		Why: p.Sources.Node, Steps: []plan.Step{plan.Workdir{Dir: Workdir}}}
 	for _, v := range p.Env {
 		build.Steps = append(build.Steps, plan.Env{Name: v.Name, Value: v.Value})
 	}
@@ -40,15 +40,17 @@ func (p *Project) Plan(o PlanOptions) plan.Plan {
 	}
 	build.Steps = append(build.Steps,
 		plan.Copy{Sources: []string{"."}, Dest: "./", Why: p.contextWhy()},
-		plan.Run{Shell: p.Install, Mounts: withCache(o.Secrets, p.Manager.Name), Why: "install: " + p.Sources.Install},
+		plan.Run{Shell: p.Install, Mounts: withCache(o.Secrets, p.Manager.Name),
+			Why: "install: " + p.Sources.Install},
 		plan.Run{Shell: p.Build, Mounts: o.Secrets, Why: "build: " + p.Sources.Build})
 
 	output := o.Output
 	if output == "" {
 		output = p.OutputDirs[0]
 	}
-	site := plan.Copy{From: BuildStage, Sources: []string{plan.Literal(path.Join(Workdir, output)) + "/"},
-		Dest: plan.Dir(o.WebRoot), Chmod: plan.SiteModes, Why: "output: " + p.Sources.Output}
+	site := plan.Copy{Why: "output: " + p.Sources.Output, From: BuildStage,
+		Sources: []string{plan.Literal(path.Join(Workdir, output)) + "/"},
+		Dest:    plan.Dir(o.WebRoot), Chmod: plan.SiteModes}
 	return plan.Plan{Stages: []plan.Stage{build,
 		{Base: o.Base, Steps: append([]plan.Step{site}, o.Config...)}}}
 }

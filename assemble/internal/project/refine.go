@@ -46,10 +46,12 @@ func refineNext(p *pkg, f framework, o *output) {
 	}
 }
 
+var nuxtBuild = regexp.MustCompile(`\bnux[ti]\s+build\b`)
+
 // nuxtStatic reports whether the script makes files rather than a server.
 func nuxtStatic(p *pkg, script string) bool {
 	command := p.manifest.Scripts[script]
-	if !regexp.MustCompile(`\bnux[ti]\s+build\b`).MatchString(command) || strings.Contains(command, "--prerender") {
+	if !nuxtBuild.MatchString(command) || strings.Contains(command, "--prerender") {
 		return true
 	}
 	_, content := p.text(configNames("nuxt.config", "ts", "js", "mjs")...)
@@ -59,7 +61,8 @@ func nuxtStatic(p *pkg, script string) bool {
 func refineSvelteKit(p *pkg, f framework, o *output) {
 	if _, ok := p.has("@sveltejs/adapter-static"); !ok {
 		o.needsServer(f, "it does not depend on @sveltejs/adapter-static",
-			"npm install -D @sveltejs/adapter-static, use it in svelte.config.js, and set prerender or a fallback")
+			"npm install -D @sveltejs/adapter-static, use it in svelte.config.js, "+
+				"and set prerender or a fallback")
 	}
 	file, content := p.text(append(slices.Clone(svelteConfig), viteConfig...)...)
 	o.declare(stringSetting(content, "pages"), file)
@@ -136,12 +139,14 @@ func refineAstro(p *pkg, f framework, o *output) {
 	}
 }
 
+var pressRoot = regexp.MustCompile(
+	`(?:vite|vue)press\s+build\s+["']?([^\s"'&|;-][^\s"'&|;]{0,200})`)
+
 // refinePress finds the directory of the sources, which has the output in it.
 func refinePress(p *pkg, f framework, o *output) {
 	command := p.script(f)
 	hidden := "." + f.name + "/dist"
-	m := regexp.MustCompile(`(?:vite|vue)press\s+build\s+["']?([^\s"'&|;-][^\s"'&|;]{0,200})`).FindStringSubmatch(command)
-	if m != nil {
+	if m := pressRoot.FindStringSubmatch(command); m != nil {
 		o.declare(path.Join(m[1], hidden), "the build script")
 	} else if strings.Contains(command, "press build") {
 		o.declare(hidden, "the build script")
@@ -151,12 +156,13 @@ func refinePress(p *pkg, f framework, o *output) {
 	}
 }
 
+var eleventyOutput = regexp.MustCompile(`setOutputDirectory\(\s*["']([^"'\n]{1,200})["']`)
+
 func refineEleventy(p *pkg, f framework, o *output) {
-	file, content := p.text(".eleventy.js", "eleventy.config.js", "eleventy.config.mjs", "eleventy.config.cjs",
-		"eleventy.config.ts")
+	names := configNames("eleventy.config", "js", "mjs", "cjs", "ts")
+	file, content := p.text(append([]string{".eleventy.js"}, names...)...)
 	o.declare(stringSetting(content, "output"), file)
-	m := regexp.MustCompile(`setOutputDirectory\(\s*["']([^"'\n]{1,200})["']`).FindStringSubmatch(content)
-	if m != nil {
+	if m := eleventyOutput.FindStringSubmatch(content); m != nil {
 		o.declare(m[1], file)
 	}
 	scriptFlag("--output")(p, f, o)
@@ -165,7 +171,8 @@ func refineEleventy(p *pkg, f framework, o *output) {
 func refineQuasar(p *pkg, f framework, o *output) {
 	switch mode, _ := flagValue(p.script(f), "-m", "--mode"); mode {
 	case "ssr":
-		o.needsServer(f, "the build script has the mode ssr", "build with quasar build, or quasar build -m pwa")
+		o.needsServer(f, "the build script has the mode ssr",
+			"build with quasar build, or quasar build -m pwa")
 	case "pwa":
 		o.declare("dist/pwa", "the build script")
 	}
@@ -189,11 +196,12 @@ func refineVueCLI(p *pkg, f framework, o *output) {
 	scriptFlag("--dest")(p, f, o)
 }
 
+var buildPath = regexp.MustCompile(`(?m)(?:^|\s)BUILD_PATH=["']?([^\s"'&|;]{1,200})`)
+
 func refineCRA(p *pkg, f framework, o *output) {
 	_, env := p.text(".env.production", ".env")
 	for _, place := range []string{env, p.script(f)} {
-		m := regexp.MustCompile(`(?m)(?:^|\s)BUILD_PATH=["']?([^\s"'&|;]{1,200})`).FindStringSubmatch(place)
-		if m != nil {
+		if m := buildPath.FindStringSubmatch(place); m != nil {
 			o.declare(m[1], "BUILD_PATH")
 		}
 	}
@@ -279,10 +287,11 @@ func refineAngular(p *pkg, f framework, o *output) {
 	}
 }
 
+var ngBuild = regexp.MustCompile(`\bng\s+build\s+["']?([\w@][\w@/.-]*)`)
+
 // angularProject is the project that a script names.
 func angularProject(command string) string {
-	m := regexp.MustCompile(`\bng\s+build\s+["']?([\w@][\w@/.-]*)`).FindStringSubmatch(command)
-	if m != nil {
+	if m := ngBuild.FindStringSubmatch(command); m != nil {
 		return m[1]
 	}
 	name, _ := flagValue(command, "--project")

@@ -161,7 +161,8 @@ func (w *workspace) findMembers(ctx context.Context, patterns []string) error {
 		if skipDir(name) || strings.Count(name, "/") >= maxDepth {
 			return fs.SkipDir
 		}
-		if name == "." || !matchesMember(patterns, name) || !exists(w.fsys, path.Join(name, "package.json")) {
+		if name == "." || !matchesMember(patterns, name) ||
+			!exists(w.fsys, path.Join(name, "package.json")) {
 			return nil
 		}
 		if name == w.named.dir {
