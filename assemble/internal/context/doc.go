@@ -1,13 +1,16 @@
-// Package context says what of the user's directory goes into an image. Its
-// name is docker's word, the build context; importers call it sitecontext where
-// they need the standard package too.
+// Package context says what of the user's directory goes into an image, and what
+// of a project a build may see. Its name is docker's word, the build context;
+// importers call it sitecontext where they need the standard package too.
+//
+// Scan lists a finished site. CopyProject copies a project to where its build may
+// write, so that the user's checkout stays as it is.
 //
 // It promises a tree that does not depend on the order in which the system
 // lists names, on owners, or on the process's umask; that nothing outside the
 // directory is looked at, whatever links and concurrent changes there are; and
 // that all problems of a directory are reported at once.
 //
-// It does not read the content of files, judge names that look like secrets
-// (package site does), or notice what changes after the scan (package layer
+// It does not judge names that look like secrets (package site does). A scan does
+// not read the content of files, or notice what changes afterwards (package layer
 // does, while it reads).
 package context

@@ -12,7 +12,10 @@ import (
 )
 
 // openDirFlags keep a fifo that took a directory's place from blocking.
-const openDirFlags = os.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK
+const openDirFlags = openFileFlags | unix.O_DIRECTORY
+
+// openFileFlags keep one that took a file's place from doing so.
+const openFileFlags = os.O_RDONLY | unix.O_NONBLOCK
 
 // readItems appends up to n names of dir and what lstat says of them. It
 // returns io.EOF with the last ones. Each name is looked up in the open

@@ -2,7 +2,10 @@ package context
 
 import "os"
 
-const openDirFlags = os.O_RDONLY
+const (
+	openDirFlags  = os.O_RDONLY
+	openFileFlags = os.O_RDONLY
+)
 
 // readItems appends up to n names of dir and what the listing says of them. It
 // returns io.EOF after the last ones. Windows has neither a change time nor an

@@ -26,9 +26,16 @@ const (
 	wayMany    = "name the directory of the finished site, not one that holds much else"
 	wayChanged = "the directory changed while decant read it: " +
 		"build into a fresh directory, then run decant"
+
+	wayProject  = "name the directory of the project, the one with its package.json"
+	wayIgnore   = "remove it, or name it in .dockerignore"
+	wayReadable = wayAccess + "; or name it in .dockerignore"
+	wayFewer    = "name in .dockerignore what the build does not need"
+	wayStill    = "the project changed while decant copied it: stop what writes to it, " +
+		"or name that in .dockerignore"
 )
 
-// Problem is one reason why a directory cannot be published.
+// Problem is one reason why a directory cannot be published, or a project copied.
 type Problem struct {
 	Path string // in the directory, slash-separated; "" is the directory itself
 	What string // is wrong with it, as a clause
@@ -47,7 +54,8 @@ func (p Problem) String() string {
 	return s
 }
 
-// ScanError is a directory that cannot be published.
+// ScanError is a directory that cannot be published, or a project that cannot be
+// copied.
 type ScanError struct {
 	Dir      string
 	Problems []Problem // the first, by path; at least one
@@ -69,7 +77,7 @@ func (e *ScanError) Error() string {
 	return b.String()
 }
 
-// Hint says how to get a directory that can be published.
+// Hint says how to get a directory that can be.
 func (e *ScanError) Hint() string {
 	var ways []string
 	for _, p := range e.Problems {
@@ -117,6 +125,21 @@ func problemOf(path string, err error) Problem {
 		p.What, p.way = "it vanished or was replaced", wayChanged
 	default:
 		p.What = "it cannot be read: " + reason(err)
+	}
+	return p
+}
+
+// copyProblem explains an error of the system with what there is to do about it in
+// a project, which people work in.
+func copyProblem(path string, err error) Problem {
+	p := problemOf(path, err)
+	switch p.way {
+	case wayMissing:
+		p.way = wayProject
+	case wayAccess:
+		p.way = wayReadable
+	case wayChanged:
+		p.way = wayStill
 	}
 	return p
 }
