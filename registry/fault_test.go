@@ -91,8 +91,9 @@ func TestUploadSurvives(t *testing.T) {
 	top := layerOf(t, size)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // a server that has not read a body closes slowly
 			r := registrytest.New(t, tt.o)
-			c, _ := newClient(t, Options{})
+			c, _ := newClient(t, Options{Keychain: keys{}})
 			c.timing.stall = 300 * time.Millisecond
 			target, err := c.Target(r.Host + "/web:1")
 			if err != nil {
@@ -163,8 +164,9 @@ func TestDownloadSurvives(t *testing.T) {
 		"a reset":                 get(registrytest.Fault{Reset: true}),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := registrytest.New(t, o)
-			c, _ := newClient(t, Options{})
+			c, _ := newClient(t, Options{Keychain: keys{}})
 			c.timing.stall = 300 * time.Millisecond
 			l := pulledLayer(t, c, r, 4<<20)
 			if got := readAll(t, l.Compressed); len(got) != int(l.desc.Size) {

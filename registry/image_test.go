@@ -36,7 +36,9 @@ func (l *lines) has(part string) bool {
 // whoever runs the tests.
 func newClient(t testing.TB, o Options) (*Client, *lines) {
 	t.Helper()
-	isolate(t)
+	if o.Keychain == nil {
+		isolate(t)
+	}
 	log := &lines{t: t}
 	o.Log = func(format string, args ...any) {
 		log.mu.Lock()
@@ -56,7 +58,8 @@ func newClient(t testing.TB, o Options) (*Client, *lines) {
 	return c, log
 }
 
-// isolate hides the environment's credentials; parallel tests use none.
+// isolate hides the environment's credentials. Tests that run in parallel give a
+// keychain instead.
 func isolate(t testing.TB) {
 	t.Helper()
 	for _, v := range []string{"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"} {

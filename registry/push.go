@@ -62,12 +62,8 @@ func (t *Target) stale(ctx context.Context, digest v1.Hash) ([]*targetRepo, erro
 	g.SetLimit(t.c.opts.Jobs)
 	for i, r := range t.repos {
 		g.Go(func() error {
-			s, err := r.look(ctx)
-			if err != nil {
-				return err
-			}
-			now, err := r.again(ctx, s)
-			has[i] = now == digest
+			s, err := r.lookWithin(ctx, freshFor)
+			has[i] = err == nil && s.digest == digest
 			return err
 		})
 	}

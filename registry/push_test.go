@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -343,5 +344,61 @@ func TestTargetRefusesMalformedReferences(t *testing.T) {
 	}
 	if _, err := target.Push(context.Background(), ociImage(t, 1, 1)); err == nil {
 		t.Error("an image was pushed under the digest of another")
+	}
+}
+
+// While a long build ran, somebody else has moved the tag.
+func TestPushLooksAgainAfterALongBuild(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	c, _ := newClient(t, Options{})
+	img := ociImage(t, 100, 1)
+	push(t, c, img, r.Host+"/web:1")
+	target, err := c.Target(r.Host + "/web:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := target.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := newClient(t, Options{})
+	push(t, other, ociImage(t, 100, 1), r.Host+"/web:1")
+	target.repos[0].seen.at = time.Now().Add(-time.Minute)
+	if done, err := target.Push(ctx, img); err != nil || done[0].Existing {
+		t.Fatal(done, err)
+	}
+	if got := r.Tag("web", "1"); got != digestOf(t, img).String() {
+		t.Errorf("the tag is %s", got)
+	}
+}
+
+func TestPushSendsWhatAStreamCouldNot(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Faults: []registrytest.Fault{
+		{Method: "PATCH", Status: 500}}})
+	c, _ := newClient(t, Options{})
+	base := ociImage(t, 100, 1)
+	top := layerOf(t, 100_000)
+	target, err := c.Target(r.Host + "/web:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc, err := top.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	ctx := context.Background()
+	err = target.Stream(ctx, rc, func() (v1.Hash, int64, error) {
+		t.Error("wait was called after a failure")
+		return v1.Hash{}, 0, nil
+	})
+	if statusOf(err) != 500 {
+		t.Errorf("error %v", err)
+	}
+	if err := target.Upload(ctx, top); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Push(ctx, base); err != nil || !r.HasBlob("web", digestOf(t, top).String()) {
+		t.Error(err)
 	}
 }

@@ -176,13 +176,19 @@ func (r *targetRepo) display() string { return nameText(r.ids[0]) }
 
 // look asks what the first tag stands for, once.
 func (r *targetRepo) look(ctx context.Context) (*sight, error) {
+	return r.lookWithin(ctx, 0)
+}
+
+// lookWithin is look, and asks once more if the answer is older than age, unless
+// that is 0: a build may have taken minutes since.
+func (r *targetRepo) lookWithin(ctx context.Context, age time.Duration) (*sight, error) {
 	select {
 	case r.lock <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-r.lock }()
-	if r.seen != nil {
+	if r.seen != nil && (age == 0 || time.Since(r.seen.at) < age) {
 		return r.seen, nil
 	}
 	digest, err := r.head(ctx, r.ids[0])
@@ -195,15 +201,6 @@ func (r *targetRepo) look(ctx context.Context) (*sight, error) {
 	s.complete = s.learn(r.t.c, digest, 0)
 	r.seen = s
 	return s, nil
-}
-
-// again asks for the tag once more if the answer is old: a build may have taken
-// minutes since.
-func (r *targetRepo) again(ctx context.Context, s *sight) (v1.Hash, error) {
-	if time.Since(s.at) < freshFor {
-		return s.digest, nil
-	}
-	return r.head(ctx, r.ids[0])
 }
 
 // head returns the digest of a tag; the zero Hash if there is none, or if one may
