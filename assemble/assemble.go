@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -31,25 +32,29 @@ import (
 // that the caller fixes in o itself have a method Usage() bool that returns
 // true; where there is a way out, an error has a method Hint() string.
 func Build(ctx context.Context, o Options) (*Result, error) {
-	b, err := newBuild(o)
+	b, err := newBuild(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	b.openCache()
+	defer b.closeCache()
 	// The base keeps this context for what it reads later; the first error ends it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
 	var base *Base
+	var parts []part
 	var tree layer.Tree
 	var g errgroup.Group
 	g.Go(func() (err error) {
-		if base, err = b.openBase(ctx); err != nil {
+		if base, parts, err = b.openParts(ctx); err != nil {
 			cancel(err)
 		}
 		return err
 	})
+	defer b.removeWorkspace()
 	g.Go(func() (err error) {
-		if tree, err = b.scan(ctx); err != nil {
+		if tree, err = b.makeSite(ctx); err != nil {
 			cancel(err)
 		}
 		return err
@@ -61,13 +66,6 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, firstCause(ctx, err)
 	}
-
-	parts, err := b.choosePlatforms(base)
-	if err != nil {
-		return nil, err
-	}
-	b.openCache()
-	defer b.closeCache()
 	result, err := b.pour(ctx, base, tree, parts)
 	if isDamaged(err) && !b.NoCache {
 		// What the cache kept is not the layer any more; the site still is there.
@@ -104,12 +102,38 @@ func isDamaged(err error) bool {
 
 // Plan returns what Build would do as a Dockerfile that docker build would turn
 // into an image with the same content. It executes nothing.
-func Plan(o Options) (string, error) {
-	b, err := newBuild(o)
+func Plan(ctx context.Context, o Options) (string, error) {
+	b, err := newBuild(ctx, o)
 	if err != nil {
 		return "", err
 	}
+	b.tellInput()
 	return b.plan().Dockerfile(), nil
+}
+
+// openParts opens the base and picks its platforms. The layers of a base go out
+// at once where the site takes a build, as there is time then.
+func (b *build) openParts(ctx context.Context) (*Base, []part, error) {
+	base, err := b.openBase(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	parts, err := b.choosePlatforms(base)
+	if err == nil && b.input.project != nil && b.Push != nil {
+		err = b.sendBase(ctx, parts)
+	}
+	return base, parts, err
+}
+
+// makeSite lists the finished site, which a project has to build first.
+func (b *build) makeSite(ctx context.Context) (layer.Tree, error) {
+	b.tellInput()
+	if b.input.project != nil {
+		if err := b.buildProject(ctx); err != nil {
+			return layer.Tree{}, err
+		}
+	}
+	return b.scan(ctx)
 }
 
 // firstCause prefers the error that cancelled the rest to the cancellation
@@ -129,9 +153,10 @@ type build struct {
 	platforms platformList
 	layerForm layer.Compression
 	webRoot   string // relative and clean, as names in a tar
+	workspace string // of a project's build step; "" before it is made
 }
 
-func newBuild(o Options) (*build, error) {
+func newBuild(ctx context.Context, o Options) (*build, error) {
 	b := &build{Options: o}
 	if b.Dir == "" {
 		b.Dir = "."
@@ -149,7 +174,7 @@ func newBuild(o Options) (*build, error) {
 		return nil, err
 	}
 	var err error
-	if b.input, err = findInput(b.Dir, b.Dist); err != nil {
+	if b.input, err = b.findInput(ctx); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -161,6 +186,9 @@ type silent struct{}
 func (silent) Fact(string, string)          {}
 func (silent) Warn(string)                  {}
 func (silent) Layer(int, int, int64, int64) {}
+func (silent) Step(string, string) (io.Writer, func(error)) {
+	return io.Discard, func(error) {}
+}
 
 // result gathers what Build returns.
 func (b *build) result(m finished, site *siteLayer, refs []string) (*Result, error) {

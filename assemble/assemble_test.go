@@ -279,7 +279,7 @@ func TestPlanExecutesNothing(t *testing.T) {
 		t.Error("plan pulled the base")
 		return nil, errors.New("no")
 	}
-	text, err := Plan(o)
+	text, err := Plan(t.Context(), o)
 	if err != nil || !strings.Contains(text, "\nFROM registry.test/nginx:1\n") {
 		t.Errorf("plan %q, %v", text, err)
 	}

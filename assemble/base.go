@@ -8,7 +8,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/decant-build/decant/assemble/internal/image"
-	"github.com/decant-build/decant/assemble/internal/output"
 )
 
 // platformList is what Options.Platforms says.
@@ -33,21 +32,15 @@ type part struct {
 
 // openBase resolves the base. Only manifests and configs are read.
 func (b *build) openBase(ctx context.Context) (*Base, error) {
-	var base *Base
-	switch {
-	case b.Base == scratchBase:
+	if b.Base == scratchBase {
 		return &Base{}, nil
-	case isFileBase(b.Base):
-		source, err := output.Open(ctx, b.Base, b.TempDir)
-		if err != nil {
-			return nil, fmt.Errorf("reading base %s: %w", b.Base, err)
-		}
-		base = &Base{Digest: source.Digest, Index: source.Index, Image: source.Image, Close: source.Close}
-	default:
-		var err error
-		if base, err = b.Pull(ctx, b.Base); err != nil {
-			return nil, err
-		}
+	}
+	base, err := b.openImage(ctx, b.Base)
+	if err != nil && isFileBase(b.Base) {
+		err = fmt.Errorf("reading base %s: %w", b.Base, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	b.Progress.Fact("base", b.Base+"@"+base.Digest.String())
 	return base, nil

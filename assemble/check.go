@@ -30,8 +30,18 @@ func isFileBase(ref string) bool {
 
 // check reports malformed options; it touches nothing.
 func (b *build) check() error {
-	if err := b.checkBase(); err != nil {
+	if err := checkReference("base", b.Base); err != nil {
 		return err
+	}
+	if b.Builder != "" {
+		if err := checkReference("builder", b.Builder); err != nil {
+			return err
+		}
+	}
+	switch b.Isolation {
+	case "", IsolationAuto, IsolationUserns, IsolationChroot, IsolationNone:
+	default:
+		return usagef("one of auto, userns, chroot, none", "unknown isolation %q", b.Isolation)
 	}
 	switch b.Compression {
 	case "", string(layer.Gzip):
@@ -59,13 +69,13 @@ func (b *build) check() error {
 	return nil
 }
 
-func (b *build) checkBase() error {
-	if b.Base == scratchBase || isFileBase(b.Base) {
+func checkReference(role, ref string) error {
+	if ref == scratchBase && role == "base" || isFileBase(ref) {
 		return nil
 	}
-	if _, err := name.ParseReference(b.Base); err != nil {
+	if _, err := name.ParseReference(ref); err != nil {
 		return usagef("write HOST/REPOSITORY:TAG, oci:DIR, oci-archive:FILE, docker-archive:FILE or scratch",
-			"base %q: malformed reference", b.Base)
+			"%s %q: malformed reference", role, ref)
 	}
 	return nil
 }

@@ -71,3 +71,22 @@ func CheckName(ref string) error {
 	}
 	return usagef(fix, "naming the image %q: malformed reference", ref)
 }
+
+// StepError is a command of the build step that failed.
+type StepError struct {
+	Step, Command string
+	Code          int
+	Reason        string // why it could not be executed; "" if it was
+	Tail          string // the last of what it printed
+	Fix           string
+}
+
+func (e *StepError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("%s: %s: %s", e.Step, e.Command, e.Reason)
+	}
+	return fmt.Sprintf("%s: %s: exit code %d", e.Step, e.Command, e.Code)
+}
+
+// Hint explains known causes.
+func (e *StepError) Hint() string { return e.Fix }

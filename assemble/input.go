@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,33 +9,90 @@ import (
 	"path/filepath"
 
 	"github.com/decant-build/decant/assemble/internal/plan"
+	"github.com/decant-build/decant/assemble/internal/project"
 )
 
 // input is what a build starts from.
 type input struct {
-	// dist is the absolute directory of the finished site.
+	// project is what has to be built first; nil for a finished site.
+	project *project.Project
+	// dist is the absolute directory of the finished site. That of a project is
+	// known once it is built.
 	dist string
-	// name is dist as the user wrote it, for messages and the plan.
+	// identity names the site between builds: dist, or the project's directory.
+	identity string
+	// name is the directory as the user wrote it, for messages and the plan.
 	name string
 	// why says how it was chosen.
 	why string
 }
 
-// findInput decides what dir is. dist, if set, forces a prebuilt site.
-func findInput(dir, dist string) (input, error) {
-	if dist != "" {
+// findInput decides what the directory is. Dist, if set, forces a prebuilt site.
+func (b *build) findInput(ctx context.Context) (input, error) {
+	if dist := b.Dist; dist != "" {
 		if !filepath.IsAbs(dist) {
-			dist = filepath.Join(dir, dist)
+			dist = filepath.Join(b.Dir, dist)
 		}
 		return prebuilt(dist, "--dist")
 	}
-	if _, err := os.Stat(filepath.Join(dir, "index.html")); err == nil {
-		return prebuilt(dir, "it has an index.html")
-	}
-	if err := checkDirectory(dir); err != nil {
+	if err := checkDirectory(b.Dir); err != nil {
 		return input{}, err
 	}
-	return input{}, noInput(dir)
+	if _, err := os.Lstat(filepath.Join(b.Dir, "Dockerfile")); err == nil {
+		return input{}, &InputError{Dir: b.Dir, What: "it has a Dockerfile, which this version of decant does not read",
+			Fix: "build the site and pass it with --dist DIR, or move the Dockerfile away and let decant find out how to build"}
+	}
+	isProject, why := project.IsProject(b.Dir)
+	switch {
+	case isProject || b.BuildCommand != "":
+		return b.detect(ctx, why)
+	case hasIndex(b.Dir):
+		return prebuilt(b.Dir, "it has an index.html")
+	}
+	return input{}, noInput(b.Dir)
+}
+
+func hasIndex(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "index.html"))
+	return err == nil
+}
+
+// detect finds out how the project is built.
+func (b *build) detect(ctx context.Context, why string) (input, error) {
+	abs, err := filepath.Abs(b.Dir)
+	if err != nil {
+		return input{}, err
+	}
+	p, err := project.Detect(ctx, b.Dir, project.Overrides{
+		Install: b.InstallCommand, Build: b.BuildCommand, OutputDir: b.OutputDir, Builder: b.Builder,
+	})
+	if err != nil {
+		return input{}, err
+	}
+	return input{project: p, identity: abs, name: b.Dir, why: why}, nil
+}
+
+// tellInput says what the input is taken for, and why.
+func (b *build) tellInput() {
+	p := b.input.project
+	if p == nil {
+		b.Progress.Fact("input", fmt.Sprintf("%s is a finished site (%s)", b.input.name, b.input.why))
+		return
+	}
+	b.Progress.Fact("input", fmt.Sprintf("%s is a project (%s)", b.input.name, b.input.why))
+	s := p.Sources
+	for _, fact := range []struct{ topic, text string }{
+		{"framework", s.Framework},
+		{"node", s.Node},
+		{"manager", string(p.Manager.Name) + " from " + s.Manager},
+	} {
+		if fact.text != "" {
+			b.Progress.Fact(fact.topic, fact.text)
+		}
+	}
+	for _, w := range p.Warnings {
+		b.Progress.Warn(w)
+	}
 }
 
 func prebuilt(dist, why string) (input, error) {
@@ -42,7 +100,7 @@ func prebuilt(dist, why string) (input, error) {
 		return input{}, err
 	}
 	abs, err := filepath.Abs(dist)
-	return input{dist: abs, name: dist, why: why}, err
+	return input{dist: abs, identity: abs, name: dist, why: why}, err
 }
 
 func checkDirectory(dir string) error {
@@ -79,21 +137,28 @@ func noInput(dir string) error {
 		Fix: "name the directory that has the site's index.html, or use --dist DIR for a site without one"}
 	for _, sub := range siteDirs {
 		site := filepath.Join(dir, filepath.FromSlash(sub))
-		if _, err := os.Stat(filepath.Join(site, "index.html")); err == nil {
+		if hasIndex(site) {
 			e.Fix = fmt.Sprintf("the site in %s can be built with: decant build %s --dist %s", site, dir, site)
 			return e
 		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "package.json")); err == nil {
-		e.Fix = "run the project's own build first (npm run build), then pass its output with --dist DIR"
 	}
 	return e
 }
 
 // plan is what the build does, as data.
 func (b *build) plan() plan.Plan {
-	return plan.Prebuilt(plan.PrebuiltOptions{
+	o := plan.PrebuiltOptions{
 		Base: b.Base, Dist: filepath.ToSlash(b.input.name), WebRoot: b.WebRoot,
 		Labels: b.Labels, Env: b.Env, Ports: b.Ports, User: b.User,
+	}
+	if b.input.project == nil {
+		return plan.Prebuilt(o)
+	}
+	var secrets []plan.Mount
+	for _, s := range b.Secrets {
+		secrets = append(secrets, plan.Mount{Type: plan.MountSecret, ID: s.ID, Target: secretPath(s.ID)})
+	}
+	return b.input.project.Plan(project.PlanOptions{
+		Base: b.Base, WebRoot: b.WebRoot, Secrets: secrets, Config: plan.Config(o),
 	})
 }

@@ -24,6 +24,26 @@ type Options struct {
 	// path starts at Dir.
 	Dist string
 
+	// Builder is the image with node that builds a project; "" is chosen from the
+	// project's node version. InstallCommand and BuildCommand are for /bin/sh and,
+	// as OutputDir, replace what detection found.
+	Builder        string
+	InstallCommand string
+	BuildCommand   string
+	OutputDir      string // relative to the package
+	// BuildEnv are variables (K=V) and Secrets files that the build step sees, and
+	// the image does not.
+	BuildEnv []string
+	Secrets  []Secret
+	// CABundle is a file of certificates (PEM) that node trusts in the build step
+	// besides its own; "" is none.
+	CABundle  string
+	Isolation Isolation
+	// NoNetwork cuts the build command off the network. Installing has it.
+	NoNetwork bool
+	// Timeout ends a build step that takes longer; 0 is never.
+	Timeout time.Duration
+
 	// Base is the web server's image: a registry reference, "oci:DIR[:TAG]",
 	// "oci-archive:FILE", "docker-archive:FILE" or "scratch"; "" is DefaultBase.
 	Base string
@@ -59,7 +79,7 @@ type Options struct {
 	// TempDir is used where there is no cache; "" is os.TempDir.
 	TempDir string
 
-	// Pull resolves a base in a registry. It is called at most once.
+	// Pull resolves a base or builder in a registry. It may be called twice at once.
 	Pull func(ctx context.Context, ref string) (*Base, error)
 	// Push, if not nil, receives the image.
 	Push Pusher
@@ -68,6 +88,31 @@ type Options struct {
 	// Progress, if not nil, is told what happens.
 	Progress Progress
 }
+
+// Secret is a file for the build step: /run/secrets/ID there, and in no layer,
+// log or history.
+type Secret struct {
+	ID   string
+	Data []byte
+}
+
+// Isolation says where a build step runs; see the sandbox's documentation for
+// what each keeps away from it.
+type Isolation string
+
+// The isolations.
+const (
+	// IsolationAuto, or "", is a container of user namespaces; it is refused where
+	// the system forbids that.
+	IsolationAuto Isolation = "auto"
+	// IsolationUserns is the same by name.
+	IsolationUserns Isolation = "userns"
+	// IsolationChroot is a bare chroot: no boundary, for a machine that is itself
+	// thrown away.
+	IsolationChroot Isolation = "chroot"
+	// IsolationNone is this machine, with its node, in a copy of the project.
+	IsolationNone Isolation = "none"
+)
 
 // Base is an image to build on: an index of images, or a single one.
 type Base struct {
@@ -139,6 +184,9 @@ type Progress interface {
 	Fact(topic, text string)
 	// Warn reports something the user should know that is no error.
 	Warn(text string)
+	// Step reports that a command begins: name is one word such as "install". What
+	// it prints goes to output, and done is called once when it has ended.
+	Step(name, command string) (output io.Writer, done func(err error))
 	// Layer reports the site's layer in the making: what was read of what there is.
 	Layer(files, totalFiles int, bytes, totalBytes int64)
 }

@@ -3,7 +3,6 @@ package assemble
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 
@@ -35,7 +34,6 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 	if err != nil {
 		return tree, err
 	}
-	b.Progress.Fact("input", fmt.Sprintf("%s is a finished site (%s)", b.input.name, b.input.why))
 	if err := site.CheckNames(tree, b.webRoot, b.AllowSecrets); err != nil {
 		return tree, err
 	}
@@ -51,7 +49,7 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 // siteLayer takes the layer of an earlier build if nothing changed, and writes
 // it otherwise, while what is ready is on its way to the registries.
 func (b *build) siteLayer(ctx context.Context, tree layer.Tree, parts []part) (*siteLayer, error) {
-	key := b.layerKey(tree)
+	key := b.layerKey()
 	o := layer.Options{Compression: b.layerForm, Temp: b.temp(), Progress: b.layerProgress(tree)}
 	if b.cache != nil && !b.NoCache {
 		o.Reuse, o.ReuseBlob, _ = b.cache.Layer(key)
@@ -114,10 +112,7 @@ func (b *build) writeLayer(ctx context.Context, tree layer.Tree, parts []part, o
 	var g errgroup.Group
 	if b.Push != nil {
 		g.Go(func() error {
-			layers, err := baseLayers(parts)
-			if err == nil {
-				err = b.Push.Upload(ctx, layers...)
-			}
+			err := b.sendBase(ctx, parts)
 			if err != nil {
 				cancel(err)
 			}
@@ -139,6 +134,15 @@ func (b *build) writeLayer(ctx context.Context, tree layer.Tree, parts []part, o
 		return nil, nil, firstCause(ctx, err)
 	}
 	return l, record, nil
+}
+
+// sendBase sends the base's layers, as far as the registries lack them.
+func (b *build) sendBase(ctx context.Context, parts []part) error {
+	layers, err := baseLayers(parts)
+	if err != nil {
+		return err
+	}
+	return b.Push.Upload(ctx, layers...)
 }
 
 // stream sends the layer as it grows. Its failure is no error: Push sends what
@@ -195,8 +199,8 @@ func (b *build) temp() string {
 
 // layerKey names the site among those that the cache remembers: its place and
 // all that decides the layer's bytes but is not in the tree.
-func (b *build) layerKey(tree layer.Tree) string {
-	return cache.Key("site", tree.Dir, b.webRoot, string(b.layerForm),
+func (b *build) layerKey() string {
+	return cache.Key("site", b.input.identity, b.webRoot, string(b.layerForm),
 		strconv.FormatBool(b.KeepExec), strconv.FormatBool(b.Base == scratchBase))
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,8 @@ type buildOptions struct {
 	allowSecrets []string
 	noCache      bool
 
+	project projectOptions
+
 	digestFile   string
 	metadataFile string
 	imageRefs    string
@@ -63,6 +66,7 @@ func (o *buildOptions) addFlags(fs *pflag.FlagSet) {
 func (o *buildOptions) addInputFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.base, "base", assemble.DefaultBase,
 		"the web server's image: a registry `REF`, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or scratch; $DECANT_BASE")
+	o.project.addFlags(fs)
 	fs.StringVar(&o.dist, "dist", "", "the finished site is in `DIR`: nothing is built")
 	fs.StringVar(&o.webRoot, "web-root", assemble.DefaultWebRoot, "the site's `DIR` in the image")
 	fs.StringVar(&o.platform, "platform", "",
@@ -84,10 +88,12 @@ func newBuildCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [PATH]",
 		Short: "Build an image from a directory and push or write it",
-		Long: "build adds the finished site in PATH (or --dist) to the base image as one layer, for every\n" +
-			"platform, and pushes the result to the tags that name a registry. It prints the immutable\n" +
-			"reference. Every flag can stand in .decant.yaml or under \"decant\" in package.json.",
-		Example: "  decant build dist -t registry.example.com/shop/web:1.4\n" +
+		Long: "build takes a node project, builds it in a throwaway container and adds the finished site to\n" +
+			"the base image as one layer, for every platform; a PATH that is a finished site (or --dist) is\n" +
+			"added as it is. It pushes to the tags that name a registry and prints the immutable reference.\n" +
+			"Every flag can stand in .decant.yaml or under \"decant\" in package.json.",
+		Example: "  decant build . -t registry.example.com/shop/web:1.4\n" +
+			"  decant build dist -t registry.example.com/shop/web:1.4\n" +
 			"  decant build . --dist dist --base nginxinc/nginx-unprivileged -t ghcr.io/me/web -t ghcr.io/me/web:1\n" +
 			"  decant build dist --base oci:nginx -o oci-archive:web.tar",
 		Args: argCount(0, 1),
@@ -117,6 +123,9 @@ func (o *buildOptions) check() error {
 		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
 			return usagef("create the directory first", "writing %s: no such directory", file)
 		}
+	}
+	if err := o.project.check(); err != nil {
+		return err
 	}
 	if err := o.ui.check(); err != nil {
 		return err
@@ -161,6 +170,10 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 	}
 	result, err := assemble.Build(ctx, opts)
 	ui.close()
+	var failed *assemble.StepError
+	if errors.As(err, &failed) && !ui.shows() {
+		fmt.Fprintf(std.err, "%s\n", strings.TrimRight(failed.Tail, "\n"))
+	}
 	if err != nil {
 		return err
 	}
@@ -190,7 +203,7 @@ func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
 			return assemble.Options{}, err
 		}
 	}
-	return assemble.Options{
+	opts := assemble.Options{
 		Dir: dir, Dist: dist,
 		Base: o.base, WebRoot: o.webRoot, Platforms: o.platform,
 		Labels: keyValues(o.labels), Annotations: keyValues(o.annotations),
@@ -198,7 +211,8 @@ func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
 		Created: created, Compression: o.compression, KeepExec: o.keepExec,
 		AllowSecrets: o.allowSecrets,
 		CacheDir:     cacheDir, NoCache: o.noCache,
-	}, nil
+	}
+	return opts, o.project.apply(&opts)
 }
 
 // keyValues turns checked K=V strings into a map; the last one of a key wins.

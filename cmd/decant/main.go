@@ -13,9 +13,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/decant-build/decant/assemble"
 )
 
 func main() {
+	assemble.MaybeInit()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the handler is gone, so that a second one ends a
 	// clean-up that hangs.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,21 +17,21 @@ func newPlanCommand(std stdio) *cobra.Command {
 		Short: "Print what build would do, as a Dockerfile",
 		Long: "plan prints the Dockerfile that does what decant build would do with the same flags.\n" +
 			"It executes nothing and contacts nobody.",
-		Example: "  decant plan dist",
+		Example: "  decant plan .",
 		Args:    argCount(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {
 				dir = args[0]
 			}
-			return runPlan(&o, cmd.Flags(), dir, std)
+			return runPlan(cmd.Context(), &o, cmd.Flags(), dir, std)
 		},
 	}
 	o.addInputFlags(cmd.Flags())
 	return cmd
 }
 
-func runPlan(o *buildOptions, flags *pflag.FlagSet, dir string, std stdio) error {
+func runPlan(ctx context.Context, o *buildOptions, flags *pflag.FlagSet, dir string, std stdio) error {
 	s, err := loadSettings(dir)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func runPlan(o *buildOptions, flags *pflag.FlagSet, dir string, std stdio) error
 		return err
 	}
 	opts.Progress = newUI(std.err, o.ui)
-	text, err := assemble.Plan(opts)
+	text, err := assemble.Plan(ctx, opts)
 	if err != nil {
 		return err
 	}

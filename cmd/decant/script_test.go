@@ -24,10 +24,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/decant-build/decant/assemble"
 	"github.com/decant-build/decant/registry/registrytest"
 )
 
 func TestMain(m *testing.M) {
+	assemble.MaybeInit()
 	testscript.Main(m, map[string]func(){"decant": main})
 }
 

@@ -24,7 +24,7 @@ import (
 const maxSettings = 4 << 20
 
 // environment lists the flags that an environment variable can set.
-var environment = map[string]string{"base": "DECANT_BASE"}
+var environment = map[string]string{"base": "DECANT_BASE", "builder": "DECANT_BUILDER"}
 
 // notInFile lists flags that make no sense in a project's file.
 var notInFile = []string{"help", "quiet"}

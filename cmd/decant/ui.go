@@ -199,6 +199,83 @@ func (m *meter) end() {
 	}
 }
 
+// Step implements assemble.Progress. Without a terminal all output passes as it
+// is; on one, a live line shows the last of it, and what a failed step printed
+// last is shown with the error.
+func (u *ui) Step(name, command string) (io.Writer, func(error)) {
+	start := time.Now()
+	line := &lastLine{}
+	var bar *mpb.Bar
+	out := io.Writer(line)
+	switch {
+	case u.quiet:
+	case u.live == nil:
+		u.Fact(name, command)
+		out = u.passing()
+	default:
+		bar = u.live.AddSpinner(0, mpb.BarRemoveOnComplete(), mpb.PrependDecorators(
+			decor.Name("decant: "+name+" "), decor.Elapsed(decor.ET_STYLE_GO),
+			decor.Any(func(decor.Statistics) string { return "  " + line.String() }),
+		))
+	}
+	return out, func(err error) {
+		if bar != nil {
+			bar.Abort(true)
+		}
+		if err == nil {
+			u.Fact(name, fmt.Sprintf("done in %s", durationText(time.Since(start))))
+		}
+	}
+}
+
+// shows reports whether the output of steps was on standard error already.
+func (u *ui) shows() bool { return !u.quiet && u.live == nil }
+
+// passing writes what a step prints between the lines of others.
+func (u *ui) passing() io.Writer {
+	return writerFunc(func(p []byte) (int, error) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.w.Write(p)
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// lastLine keeps the last line written to it that is not blank, for a terminal.
+type lastLine struct {
+	mu   sync.Mutex
+	line []byte
+	part []byte
+}
+
+// maxLine bounds what is kept of a line, and shown.
+const maxLine = 60
+
+func (l *lastLine) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range p {
+		switch {
+		case c == '\n' || c == '\r':
+			if len(l.part) > 0 {
+				l.line, l.part = append(l.line[:0], l.part...), l.part[:0]
+			}
+		case c >= ' ' && c < 0x7f && len(l.part) < maxLine:
+			l.part = append(l.part, c)
+		}
+	}
+	return len(p), nil
+}
+
+func (l *lastLine) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.line)
+}
+
 // summary says what was made of what, and how long it took.
 func (u *ui) summary(r *assemble.Result) {
 	if u.quiet {

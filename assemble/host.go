@@ -1,0 +1,69 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/decant-build/decant/assemble/internal/sandbox"
+)
+
+// hostRunner runs steps on this machine, with its node and package manager: for
+// where no sandbox is to be had. The project is a copy all the same.
+type hostRunner struct {
+	dir string
+	env []string
+}
+
+// hostEnv is this machine's PATH and HOME, the project's variables but for those
+// that name places of the sandbox, and the user's.
+func (b *build) hostEnv() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "SystemRoot", "APPDATA", "LOCALAPPDATA", "USERPROFILE"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	for _, v := range b.input.project.Env {
+		if !strings.HasPrefix(v.Value, "/") {
+			env = setVariable(env, v.Name, v.Value)
+		}
+	}
+	if b.CABundle != "" {
+		env = setVariable(env, "NODE_EXTRA_CA_CERTS", b.CABundle)
+	}
+	for _, kv := range b.BuildEnv {
+		name, value, _ := strings.Cut(kv, "=")
+		env = setVariable(env, name, value)
+	}
+	return env
+}
+
+func (r *hostRunner) run(ctx context.Context, s step, out io.Writer) error {
+	if s.name == "setup" {
+		return nil // it would install into this machine
+	}
+	if s.noNetwork {
+		return errors.New("--network none: --isolation none cannot keep the network away")
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", s.command)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.env, out, out
+	cmd.WaitDelay = 5 * time.Second
+	endTogether(cmd)
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &sandbox.ExitError{Code: exit.ExitCode()}
+	}
+	return err
+}
+
+func (r *hostRunner) collect(context.Context) error { return nil }
+func (r *hostRunner) close() error                  { return nil }
