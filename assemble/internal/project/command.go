@@ -116,6 +116,9 @@ func (m Manager) setup() string {
 	}
 	// --force: some images have a yarn that would be in the way.
 	const npm = "npm install --global --force --no-audit --no-fund "
+	if m.checksHash() {
+		return m.checkedSetup(npm)
+	}
 	switch m.Name {
 	case PNPM, Yarn:
 		return npm + at(string(m.Name))
@@ -132,6 +135,21 @@ func (m Manager) setup() string {
 			" && ln -sf bun /usr/local/bin/bunx"
 	}
 	return ""
+}
+
+// checkedSetup compares the package with the hash in packageManager before npm
+// installs it, as corepack would.
+func (m Manager) checkedSetup(npm string) string {
+	algorithm, digest, _ := strings.Cut(m.Hash, ".")
+	name := string(m.Name) + "@" + m.Version
+	file := string(m.Name) + "-" + m.Version + ".tgz"
+	return strings.Join([]string{
+		"cd /tmp",
+		"npm pack --silent " + shellQuote(name),
+		"echo '" + strings.ToLower(digest) + "  " + file + "' | " + algorithm + "sum -c -",
+		npm + "./" + shellQuote(file),
+		"rm " + shellQuote(file),
+	}, " && ")
 }
 
 // install is the manager's install command. devDependencies are wanted whatever

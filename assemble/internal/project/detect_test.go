@@ -293,6 +293,27 @@ func TestDetectChoosesCommands(t *testing.T) {
 	}
 }
 
+func TestSetupChecksTheHash(t *testing.T) {
+	for _, tt := range []struct{ declared, setup, warning string }{
+		{"pnpm@9.1.0+sha512.0aF", "cd /tmp && npm pack --silent pnpm@9.1.0 && " +
+			"echo '0af  pnpm-9.1.0.tgz' | sha512sum -c - && " +
+			"npm install --global --force --no-audit --no-fund ./pnpm-9.1.0.tgz && rm pnpm-9.1.0.tgz", ""},
+		{"yarn@4.1.0+sha224.0af", "npm install --global --force --no-audit --no-fund @yarnpkg/cli-dist@4.1.0",
+			"is not checked"},
+		{"npm@11.0.0", "", ""},
+	} {
+		p := detect(t, tree(t, map[string]string{"pnpm-lock.yaml": "", "package-lock.json": "",
+			"yarn.lock":    "__metadata:\n  version: 8\n",
+			"package.json": `{"scripts":{"build":"x"},"packageManager":"` + tt.declared + `"}`}), Overrides{})
+		if p.Setup != tt.setup {
+			t.Errorf("%s: %s", tt.declared, p.Setup)
+		}
+		if got := strings.Join(p.Warnings, "\n"); !strings.Contains(got, tt.warning) || tt.warning == "" && got != "" {
+			t.Errorf("%s: warnings %q", tt.declared, got)
+		}
+	}
+}
+
 func TestOverridesWin(t *testing.T) {
 	dir := tree(t, map[string]string{"package.json": `{"name":"x"}`})
 	p := detect(t, dir, Overrides{Install: "make deps", Build: "make site", OutputDir: "./a/b/",
@@ -320,6 +341,7 @@ func TestBadManifestsSayWhere(t *testing.T) {
 		{"null", "null", "null is not a package"},
 		{"scripts", `{"scripts": ["build"]}`, `"scripts" is not an object`},
 		{"manager", `{"packageManager": "deno@2.0.0", "scripts":{"build":"x"}}`, "deno"},
+		{"manager hash", `{"packageManager": "pnpm@9.1.0+md5.00", "scripts":{"build":"x"}}`, "packageManager"},
 		{"manager url", `{"packageManager": "pnpm@https://x/y.tgz", "scripts":{"build":"x"}}`, "packageManager"},
 		{"large", "{" + strings.Repeat(" ", maxManifest) + "}", tooLarge},
 	}
@@ -331,7 +353,7 @@ func TestBadManifestsSayWhere(t *testing.T) {
 			if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.want) || bad.Hint() == "" {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			if yes, _ := IsProject(dir); !yes && tt.name != "manager" {
+			if yes, _ := IsProject(dir); !yes {
 				t.Error("a broken package.json has to reach Detect, which explains it")
 			}
 		})

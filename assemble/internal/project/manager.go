@@ -109,8 +109,19 @@ func (p *Project) chooseManager(w *workspace, site *pkg, installs bool) error {
 				p.Manager.Name.command())
 		}
 	}
+	if p.Manager.Hash != "" && !p.Manager.checksHash() && installs {
+		p.warn("the hash in packageManager is not checked: it is not that of %s's npm package",
+			p.Manager.Name)
+	}
 	p.Manager.CacheDir = cacheDirs[p.Manager.Name]
 	return nil
+}
+
+// checksHash reports whether Hash is that of the npm package which setup
+// installs. That of the newer yarn is of a single file from another host.
+func (m Manager) checksHash() bool {
+	_, err := semver.StrictNewVersion(m.Version)
+	return m.Hash != "" && (m.Name == PNPM || m.Name == Yarn) && err == nil
 }
 
 // warnNoLockfile says that versions are not fixed, and what is in the way.
@@ -163,7 +174,7 @@ func (p *Project) declaredManager(w *workspace, site *pkg) error {
 }
 
 var packageManager = regexp.MustCompile(
-	`^([a-z]+)(?:@([0-9A-Za-z.^~<>=*| -]{1,80}))?(?:\+([0-9a-z]+\.[0-9a-fA-F]+))?$`)
+	`^([a-z]+)(?:@([0-9A-Za-z.^~<>=*| -]{1,80}))?(?:\+(sha(?:1|224|256|384|512)\.[0-9a-fA-F]+))?$`)
 
 // parseManager reads "pnpm@10.34.9+sha512.0a1b…".
 func parseManager(file, text string) (Manager, error) {
