@@ -94,11 +94,7 @@ func (b *build) choose(base *Base) ([]part, error) {
 
 // pick returns the positions of the wanted platforms in have.
 func (b *build) pick(have []v1.Descriptor) (map[int]bool, error) {
-	platforms := make([]v1.Platform, len(have))
-	names := make([]string, len(have))
-	for i, d := range have {
-		platforms[i], names[i] = *d.Platform, platformText(*d.Platform)
-	}
+	platforms, names := platformsOf(have)
 	picked := map[int]bool{}
 	wanted := b.platforms.list
 	if len(wanted) == 0 {

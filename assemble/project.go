@@ -7,14 +7,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	sitecontext "github.com/decant-build/decant/assemble/internal/context"
-	"github.com/decant-build/decant/assemble/internal/image"
 	"github.com/decant-build/decant/assemble/internal/output"
 	"github.com/decant-build/decant/assemble/internal/project"
 	"github.com/decant-build/decant/assemble/internal/rootfs"
@@ -37,7 +33,9 @@ func (b *build) buildProject(ctx context.Context) (err error) {
 		return err
 	}
 	app := b.appDir()
-	copied, err := sitecontext.CopyProject(ctx, p.Root, app, sitecontext.CopyOptions{Ignore: staleOutputs(p)})
+	copied, err := sitecontext.CopyProject(ctx, p.Root, app, sitecontext.CopyOptions{
+		Never: staleOutputs(p), Need: neededFiles(p),
+	})
 	if err != nil {
 		return err
 	}
@@ -108,6 +106,16 @@ func staleOutputs(p *project.Project) []string {
 	return stale
 }
 
+// neededFiles are those without which nothing is built: a .dockerignore that
+// leaves them out is a mistake.
+func neededFiles(p *project.Project) []string {
+	needed := []string{path.Join(p.Dir, "package.json")}
+	if p.Lockfile != "" {
+		needed = append(needed, p.Lockfile)
+	}
+	return needed
+}
+
 // runSteps sets up, installs and builds.
 func (b *build) runSteps(ctx context.Context) error {
 	if b.Timeout > 0 {
@@ -159,45 +167,20 @@ func (b *build) runStep(ctx context.Context, r runner, s step) error {
 	return err
 }
 
-// builderImage resolves the node image for this machine.
-func (b *build) builderImage(ctx context.Context) (v1.Image, func() error, error) {
-	ref := b.input.project.Node.Image
-	base, err := b.openImage(ctx, ref)
-	if err != nil {
-		return nil, nil, fmt.Errorf("builder %s: %w", ref, err)
-	}
-	closer := base.Close
-	if closer == nil {
-		closer = func() error { return nil }
-	}
-	if base.Image != nil {
-		return base.Image, closer, nil
-	}
-	want := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	have, err := image.Platforms(base.Index)
-	if err == nil {
-		platforms := make([]v1.Platform, len(have))
-		names := make([]string, len(have))
-		for i, d := range have {
-			platforms[i], names[i] = *d.Platform, platformText(*d.Platform)
-		}
-		i, ok := image.Match(platforms, want)
-		if ok {
-			img, err := base.Index.Image(have[i].Digest)
-			return img, closer, err
-		}
-		err = &PlatformError{Base: ref, Platform: platformText(want), Have: names}
-	}
-	return nil, nil, errors.Join(err, closer())
-}
-
 // unpackBuilder makes the node image's layers ready to run on.
 func (b *build) unpackBuilder(ctx context.Context) (*rootfs.Rootfs, error) {
-	img, closer, err := b.builderImage(ctx)
+	ref := b.input.project.Node.Image
+	builder, err := b.openImage(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("builder %s: %w", ref, err)
+	}
+	if builder.Close != nil {
+		defer builder.Close()
+	}
+	img, err := hostImage(builder, ref)
 	if err != nil {
 		return nil, err
 	}
-	defer closer()
 	dir := filepath.Join(b.workspace, "rootfs")
 	if b.CacheDir != "" {
 		dir = rootfsDir(b.CacheDir)
@@ -209,9 +192,9 @@ func (b *build) unpackBuilder(ctx context.Context) (*rootfs.Rootfs, error) {
 	start := time.Now()
 	root, err := store.Unpack(ctx, img, rootfs.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("unpacking builder %s: %w", b.input.project.Node.Image, err)
+		return nil, fmt.Errorf("unpacking builder %s: %w", ref, err)
 	}
-	text := b.input.project.Node.Image
+	text := ref
 	if root.Stats.Unpacked > 0 {
 		text += fmt.Sprintf(", %d layers unpacked in %.1f s", root.Stats.Unpacked, time.Since(start).Seconds())
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,13 +56,21 @@ func (o *buildOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.metadataFile, "metadata-file", "", "write the result as JSON to `FILE`, as docker buildx does")
 	fs.StringVar(&o.imageRefs, "image-refs", "", "write every pushed reference to `FILE`, as ko does")
 	fs.StringVar(&o.digestFile, "digest-file", "", "write the image's digest to `FILE`")
-	o.addInputFlags(fs)
+	o.addBuildFlags(fs)
 	o.ui.addFlags(fs)
 	o.client.addFlags(fs)
 }
 
-// addInputFlags adds what decides the image's content; plan has the same.
-func (o *buildOptions) addInputFlags(fs *pflag.FlagSet) {
+// buildFlags are all flags that a project's file may set.
+func buildFlags() *pflag.FlagSet {
+	var o buildOptions
+	fs := pflag.NewFlagSet("build", pflag.ContinueOnError)
+	o.addFlags(fs)
+	return fs
+}
+
+// addBuildFlags adds what decides the image's content; plan and run have the same.
+func (o *buildOptions) addBuildFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.base, "base", assemble.DefaultBase,
 		"the web server's image: a registry `REF`, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or scratch; $DECANT_BASE")
 	o.project.addFlags(fs)
@@ -164,17 +171,14 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 	if len(dest.refs) > 0 {
 		target, err := client.Target(dest.refs...)
 		if err != nil {
-			return usagef("", "%w", err)
+			return err
 		}
 		opts.Push = pusher{target}
 	}
 	result, err := assemble.Build(ctx, opts)
 	ui.close()
-	var failed *assemble.StepError
-	if errors.As(err, &failed) && !ui.shows() {
-		fmt.Fprintf(std.err, "%s\n", strings.TrimRight(failed.Tail, "\n"))
-	}
 	if err != nil {
+		printTail(std.err, ui, err)
 		return err
 	}
 	if err := o.writeResultFiles(result, dest); err != nil {

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"io"
-	"path/filepath"
+	"runtime"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -12,6 +12,9 @@ import (
 	"github.com/decant-build/decant/assemble"
 	"github.com/decant-build/decant/registry"
 )
+
+// hostPlatform is what this machine can run, in a container.
+const hostPlatform = "linux/" + runtime.GOARCH
 
 // clientOptions are the flags about registries.
 type clientOptions struct {
@@ -57,12 +60,9 @@ func (o *clientOptions) open(ui *ui) (*registry.Client, error) {
 		}
 		opts.Mirrors[host] = append(opts.Mirrors[host], ref)
 	}
-	dir, err := cacheDir()
-	if err != nil {
+	var err error
+	if opts.CacheDir, err = cacheDir(); err != nil {
 		return nil, err
-	}
-	if dir != "" {
-		opts.CacheDir = filepath.Join(dir, "manifests")
 	}
 	return registry.New(opts)
 }

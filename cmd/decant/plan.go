@@ -27,7 +27,7 @@ func newPlanCommand(std stdio) *cobra.Command {
 			return runPlan(cmd.Context(), &o, cmd.Flags(), dir, std)
 		},
 	}
-	o.addInputFlags(cmd.Flags())
+	o.addBuildFlags(cmd.Flags())
 	return cmd
 }
 
@@ -36,10 +36,7 @@ func runPlan(ctx context.Context, o *buildOptions, flags *pflag.FlagSet, dir str
 	if err != nil {
 		return err
 	}
-	var all buildOptions
-	known := pflag.NewFlagSet("build", pflag.ContinueOnError)
-	all.addFlags(known)
-	if err := s.apply(flags, known); err != nil {
+	if err := s.apply(flags, buildFlags()); err != nil {
 		return err
 	}
 	o.ui.progress = "auto"

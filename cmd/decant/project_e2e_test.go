@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/decant-build/decant/testdata/bed"
 )
 
 // nodeVersion is that of the test bed's node image which the machine's own is
@@ -28,11 +30,16 @@ func TestProjectsBuildAsOnBareMetal(t *testing.T) {
 		t.Skip("-short")
 	}
 	b := openBed(t)
-	w := &projectWorld{
-		nginx: needed[string](t)(b.Nginx(t.Context())),
-		node:  needed[string](t)(b.Node(t.Context(), nodeVersion)),
+	nginx := needed[string](t)(b.Nginx(t.Context()))
+	node := needed[string](t)(b.Node(t.Context(), nodeVersion))
+	registry := needed[*bed.Registry](t)(b.Registry(t.Context()))
+	defer registry.Stop()
+	w := &projectWorld{nginx: registry.Host() + "/nginx:stable", node: registry.Host() + "/node:" + nodeVersion}
+	for ref, dir := range map[string]string{w.nginx: nginx, w.node: node} {
+		if _, err := b.Push(t.Context(), dir, ref); err != nil {
+			t.Fatal(err)
+		}
 	}
-	openPath(t, b.Dir())
 	bin := buildDecant(t)
 	openPath(t, bin)
 	for _, u := range users(t, bin) {
@@ -46,7 +53,7 @@ func TestProjectsBuildAsOnBareMetal(t *testing.T) {
 	}
 }
 
-// projectWorld is what the builds share.
+// projectWorld is what the builds share: the references of the two bases.
 type projectWorld struct{ nginx, node string }
 
 func (w *projectWorld) build(t *testing.T, u user, app string) {
@@ -56,7 +63,7 @@ func (w *projectWorld) build(t *testing.T, u user, app string) {
 	}
 	before := treeOf(t, dir)
 	out := filepath.Join(u.home, app+"-out")
-	u.run(t, "build", dir, "--base", "oci:"+w.nginx, "--builder", "oci:"+w.node, "-o", "oci:"+out,
+	u.run(t, "build", dir, "--base", w.nginx, "--builder", w.node, "-o", "oci:"+out,
 		"--progress", "plain")
 	if diff := cmp.Diff(before, treeOf(t, dir)); diff != "" {
 		t.Errorf("the project's directory changed: %s", diff)

@@ -69,7 +69,7 @@ func runPush(ctx context.Context, o *pushOptions, source string, refs []string, 
 	}
 	target, err := client.Target(refs...)
 	if err != nil {
-		return usagef("", "%w", err)
+		return err
 	}
 	image, err := assemble.OpenImage(ctx, source, store)
 	if err != nil {

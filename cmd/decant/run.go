@@ -123,6 +123,7 @@ func newRootCommand(std stdio) *cobra.Command {
 	root.AddCommand(
 		newBuildCommand(std),
 		newPlanCommand(std),
+		newRunCommand(std),
 		newPushCommand(std),
 		newLoginCommand(std),
 		newLogoutCommand(std),

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/decant-build/decant/assemble"
+	"github.com/decant-build/decant/registry"
+)
+
+// runOptions are the flags of run: where to serve, and some of build's for a PATH.
+type runOptions struct {
+	port          int
+	containerPort int
+	build         buildOptions
+	// settings are all flags of build, for the file of a PATH.
+	settings *pflag.FlagSet
+}
+
+// sharedFlags are those of build that run has too.
+var sharedFlags = []string{
+	"base", "builder", "dist", "isolation", "progress", "quiet", "insecure-registry", "ca-file", "mirror",
+}
+
+func (o *runOptions) addFlags(fs *pflag.FlagSet) {
+	fs.IntVar(&o.port, "port", 8080, "serve on this `PORT` of 127.0.0.1; 0 takes a free one")
+	fs.IntVar(&o.containerPort, "container-port", 0, "the `PORT` on which the image listens (default the one it exposes)")
+	o.settings = pflag.NewFlagSet("build", pflag.ContinueOnError)
+	o.build.addFlags(o.settings)
+	for _, name := range sharedFlags {
+		fs.AddFlag(o.settings.Lookup(name))
+	}
+}
+
+func (o *runOptions) check() error {
+	for _, port := range []int{o.port, o.containerPort} {
+		if port < 0 || port > 65535 {
+			return usagef("a port is a number from 1 to 65535", "malformed port %d", port)
+		}
+	}
+	return o.build.check()
+}
+
+func newRunCommand(std stdio) *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run IMAGE|PATH",
+		Short: "Serve an image on this machine, in a throwaway container",
+		Long: "run serves an image with its own entrypoint and command on 127.0.0.1 until ^C. IMAGE is a\n" +
+			"stored name, HOST/NAME:TAG, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE; a PATH is built\n" +
+			"first. The container has no network but the connections to its port. It needs Linux.",
+		Example: "  decant run .\n  decant run registry.example.com/shop/web:1.4 --port 9000",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRun(cmd.Context(), &o, args[0], std)
+		},
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err error) {
+	path := isPath(what)
+	if path {
+		s, err := loadSettings(what)
+		if err != nil {
+			return err
+		}
+		if err := s.apply(o.settings, o.settings); err != nil {
+			return err
+		}
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	ui := newUI(std.err, o.build.ui)
+	defer ui.close()
+	client, err := o.build.client.open(ui)
+	if err != nil {
+		return err
+	}
+	var image *assemble.Base
+	if path {
+		temp, err := os.MkdirTemp("", "decant-run-")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+		if image, err = o.buildPath(ctx, what, filepath.Join(temp, "image"), client, ui, std); err != nil {
+			return err
+		}
+	} else if image, err = findImage(ctx, what, client); err != nil {
+		return err
+	}
+	if image.Close != nil {
+		defer image.Close()
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	if err != nil {
+		return usagef("choose another with --port, or --port 0 for a free one", "serving on port %d: %w", o.port, err)
+	}
+	ui.Fact("serving", fmt.Sprintf("%s on http://%s/ until ^C", what, listener.Addr()))
+	ui.close()
+	err = assemble.Serve(ctx, assemble.ServeOptions{
+		Image: image, Name: what, Listener: listener, Port: o.containerPort,
+		Output: std.err, CacheDir: cache, Warn: ui.Warn,
+		Chroot: assemble.Isolation(o.build.project.isolation) == assemble.IsolationChroot,
+	})
+	if ctx.Err() != nil {
+		return nil // ^C is how it is meant to end
+	}
+	return err
+}
+
+// isPath tells a directory from the name of an image: it exists, and no image's
+// name begins with a dot or a slash, so "web" is a stored image even where there
+// is a directory web, and ./web is the directory.
+func isPath(what string) bool {
+	info, err := os.Stat(what)
+	if err != nil || !info.IsDir() {
+		return strings.HasPrefix(what, ".") || filepath.IsAbs(what)
+	}
+	return strings.HasPrefix(what, ".") || filepath.IsAbs(what) || !stored(what)
+}
+
+// stored reports whether the store has an image of that name.
+func stored(name string) bool {
+	store, err := storeDir()
+	if err != nil {
+		return false
+	}
+	image, err := assemble.OpenImage(context.Background(), name, store)
+	if err != nil {
+		return false
+	}
+	return image.Close == nil || image.Close() == nil
+}
+
+// buildPath builds a directory into a layout of its own.
+func (o *runOptions) buildPath(ctx context.Context, dir, layout string, client *registry.Client, ui *ui,
+	std stdio) (*assemble.Base, error) {
+	opts, err := o.build.assembleOptions(dir)
+	if err != nil {
+		return nil, err
+	}
+	opts.Pull, opts.Progress = pullBase(client), ui
+	opts.Outputs = []assemble.Output{{Kind: assemble.Layout, Path: layout}}
+	if opts.Platforms == "" {
+		opts.Platforms = hostPlatform
+	}
+	if _, err := assemble.Build(ctx, opts); err != nil {
+		ui.close()
+		printTail(std.err, ui, err)
+		return nil, err
+	}
+	return assemble.OpenImage(ctx, "oci:"+layout, "")
+}
+
+// printTail shows the last that a failed step printed, if that was not seen.
+func printTail(w io.Writer, ui *ui, err error) {
+	var failed *assemble.StepError
+	if errors.As(err, &failed) && !ui.shows() {
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(failed.Tail, "\n"))
+	}
+}
+
+// findImage opens an image in a registry, a file or the store.
+func findImage(ctx context.Context, what string, client *registry.Client) (*assemble.Base, error) {
+	if hasHost(what) && !strings.HasPrefix(what, "oci:") && !strings.HasPrefix(what, "oci-archive:") &&
+		!strings.HasPrefix(what, "docker-archive:") {
+		return pullBase(client)(ctx, what)
+	}
+	store, err := storeDir()
+	if err != nil {
+		return nil, err
+	}
+	return assemble.OpenImage(ctx, what, store)
+}
