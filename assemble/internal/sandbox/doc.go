@@ -13,10 +13,11 @@
 // A step sees the root, what Step names, a /proc with its own processes, a /dev
 // with null, zero, full, random, urandom, tty, ptmx and shm, the processors and
 // the cgroup under /sys, and the environment it is given. Its standard streams
-// are pipes: no descriptor of a file of the host reaches it. Nothing of it is
-// left after Run returns, and nothing of a Sandbox after Close; after a SIGKILL
-// of the caller only a directory is, for Sweep. What decant itself puts into the
-// root (resolv.conf, secrets, mount points) is not among the Changes.
+// are pipes, and connections to a Forward end in process 1: no descriptor of a file
+// or socket of the host reaches it. Nothing of it is left after Run returns, and
+// nothing of a Sandbox after Close; after a SIGKILL of the caller only a directory
+// is, for Sweep. What decant itself puts into the root (resolv.conf, secrets, mount
+// points) is not among the Changes.
 //
 // # Who is trusted with what
 //
@@ -26,9 +27,10 @@
 // system call, and are held by these walls, each of which a test tries from
 // inside:
 //
-//   - a user namespace with one id, the caller's. A step has the capabilities of
-//     Capabilities at most, over its own namespaces only; with a user id other
-//     than 0 it has none. no_new_privs is set, and set-uid files have no effect;
+//   - a user namespace with one id, the caller's. A step has the ten capabilities
+//     that package managers need for files and users, over its own namespaces only;
+//     with a user id other than 0 it has none. no_new_privs is set, and set-uid files
+//     have no effect;
 //   - a mount namespace that holds nothing of the host's but what is listed
 //     above. Every destination is resolved after pivot_root, with openat2 and
 //     without magic links, so no symlink of the image leads a mount out;

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"syscall"
 
@@ -18,7 +19,8 @@ import (
 const (
 	initName = "decant-sandbox" // argv[0] of process 1
 
-	specFD, reportFD, lockFD = 3, 4, 5 // its descriptors beyond the standard ones
+	// Its descriptors beyond the standard ones.
+	specFD, reportFD, lockFD, forwardFD = 3, 4, 5, 6
 
 	exitSetup    = 125 // of process 1, when it could not do its job
 	exitOrphaned = 137 // and when the caller is gone
@@ -89,12 +91,15 @@ func initMain() int {
 	if err := confine(&s); err != nil {
 		return out.fail(StageConfine, err)
 	}
+	signals := make(chan os.Signal, 16) // from here on; who sends one saw us ready
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2)
 	out.send(message{Ready: true})
-	return s.work(out, reap)
+	return s.work(out, reap, signals)
 }
 
 // work does the job, and returns the exit code of process 1.
-func (s *spec) work(out *reporter, reap *reaper) int {
+func (s *spec) work(out *reporter, reap *reaper, signals <-chan os.Signal) int {
 	var err error
 	switch s.Job {
 	case jobExport:
@@ -102,7 +107,7 @@ func (s *spec) work(out *reporter, reap *reaper) int {
 	case jobImport:
 		err = extract(s.Path, os.Stdin, s.Owners == SubIDs)
 	default:
-		return runStep(s, out, reap)
+		return runStep(s, out, reap, signals)
 	}
 	if err != nil {
 		return out.fail("", err)

@@ -20,10 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// streams are a job's standard input and outputs; nil is nothing.
+// streams are a job's standard input and outputs, where nil is nothing, and its ports.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	ports    []Forward
 }
 
 // joined tells whether both outputs go to the same writer, in the order in which they
@@ -107,6 +108,8 @@ type child struct {
 	in     *os.File // ends of its standard streams
 	out    [2]*os.File
 	theirs []*os.File
+
+	handOver *os.File // for connections to its ports, or nil
 }
 
 func (c *child) close(files ...*os.File) {
@@ -161,10 +164,17 @@ func (s *Sandbox) newChild(j *spec, std streams) (c *child, err error) {
 		c.cmd.Stderr = out
 	}
 	c.cmd.ExtraFiles = []*os.File{specs, reports, s.lock} // specFD, reportFD, lockFD
+	if j.Forwarding {
+		var theirs *os.File
+		if theirs, c.handOver, err = c.socketPair(); err != nil {
+			return nil, err
+		}
+		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, theirs) // forwardFD
+	}
 	return c, nil
 }
 
-func (c *child) closeOurs() { c.close(c.in, c.out[0], c.out[1], c.spec, c.report) }
+func (c *child) closeOurs() { c.close(c.in, c.out[0], c.out[1], c.spec, c.report, c.handOver) }
 
 func attributes(j *spec) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{
@@ -222,26 +232,25 @@ func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	gone := make(chan struct{}) // closed when process 1 is
-	started := make(chan error, 1)
 	var g errgroup.Group
-	g.Go(func() error {
-		// Pdeathsig is tied to the thread that cloned: it lives as long as the child,
-		// and ends with this goroutine, which never unlocks it.
-		runtime.LockOSThread()
-		started <- c.cmd.Start()
-		<-gone
-		return nil
-	})
-	err = <-started
-	c.close(c.theirs...)
-	if err != nil {
+	if err := c.start(&g, gone); err != nil {
 		close(gone)
 		_ = g.Wait() // cannot fail
 		return explainClone(err)
 	}
-	g.Go(func() error { c.killAfter(ctx, s.grace, gone); return nil })
+	polite := make(chan struct{}) // closed when there is a command to say goodbye to
+	g.Go(func() error { c.killAfter(ctx, s.grace, polite, gone); return nil })
 	c.pump(&g, cancel, std)
-	h := s.attend(ctx, c, told, j, &g, std.in)
+	h := s.attend(ctx, c, told, j, &g, func() {
+		if j.Job == jobRun {
+			close(polite)
+		}
+		// Not before: what a refused rung took would be lost to the next.
+		g.Go(func() error { c.feed(std.in); return nil })
+		if err := c.forward(&g, std.ports, gone); err != nil {
+			cancel(err)
+		}
+	})
 	_ = c.cmd.Wait() // what it did is in the messages
 	close(gone)
 	c.close(c.spec)
@@ -252,28 +261,53 @@ func (s *Sandbox) launch(ctx context.Context, j spec, std streams) (err error) {
 	return s.verdict(ctx, h, pumped)
 }
 
-// killAfter ends process 1, which passes SIGTERM on, when ctx ends.
-func (c *child) killAfter(ctx context.Context, grace time.Duration, gone <-chan struct{}) {
+// start clones process 1.
+func (c *child) start(g *errgroup.Group, gone <-chan struct{}) error {
+	started := make(chan error, 1)
+	g.Go(func() error {
+		// Pdeathsig is tied to the thread that cloned: it lives as long as the child,
+		// and ends with this goroutine, which never unlocks it.
+		runtime.LockOSThread()
+		started <- c.cmd.Start()
+		<-gone
+		return nil
+	})
+	err := <-started
+	c.close(c.theirs...)
+	return err
+}
+
+// killAfter ends process 1 when ctx ends: by SIGTERM, which it passes on, once there
+// is a command; then by its life line, for on the rung without PID namespace it must
+// clean up; then by force.
+func (c *child) killAfter(ctx context.Context, grace time.Duration, polite, gone <-chan struct{}) {
 	select {
 	case <-gone:
 		return
 	case <-ctx.Done():
 	}
-	_ = c.cmd.Process.Signal(unix.SIGTERM) // Process uses a pidfd, so it hits no other
-	t := time.NewTimer(grace)
+	select {
+	case <-polite:
+		_ = c.cmd.Process.Signal(unix.SIGTERM) // Process uses a pidfd, so it hits no other
+		if ended(gone, grace) {
+			return
+		}
+	default:
+	}
+	c.close(c.spec)
+	if !ended(gone, grace) {
+		_ = c.cmd.Process.Kill()
+	}
+}
+
+func ended(gone <-chan struct{}, within time.Duration) bool {
+	t := time.NewTimer(within)
 	defer t.Stop()
 	select {
 	case <-gone:
-		return
+		return true
 	case <-t.C:
-	}
-	// The life line first: on the rung without PID namespace process 1 must clean up.
-	c.close(c.spec)
-	t.Reset(grace / 5)
-	select {
-	case <-gone:
-	case <-t.C:
-		_ = c.cmd.Process.Kill()
+		return false
 	}
 }
 
@@ -306,9 +340,10 @@ type history struct {
 	made []string
 }
 
-// attend gives process 1 its spec, and takes its messages until it is gone.
+// attend gives process 1 its spec, and takes its messages until it is gone. ready is
+// called when the root is there.
 func (s *Sandbox) attend(ctx context.Context, c *child, told []byte, j spec,
-	g *errgroup.Group, stdin io.Reader) (h history) {
+	g *errgroup.Group, ready func()) (h history) {
 	if j.Owners == SubIDs && j.Rung != rootRung {
 		if err := writeMaps(ctx, c.cmd.Process.Pid); err != nil {
 			_ = c.cmd.Process.Kill()
@@ -321,7 +356,6 @@ func (s *Sandbox) attend(ctx context.Context, c *child, told []byte, j spec,
 	})
 	lines := bufio.NewScanner(c.report)
 	lines.Buffer(nil, maxMessage)
-	fed := false
 	for n := 0; n < maxMessages && lines.Scan(); n++ {
 		var m message
 		if json.Unmarshal(lines.Bytes(), &m) != nil {
@@ -333,17 +367,13 @@ func (s *Sandbox) attend(ctx context.Context, c *child, told []byte, j spec,
 		case m.Made != "":
 			h.made = append(h.made, m.Made)
 		case m.Ready:
-			// Not before: input that a refused rung took would be lost to the next.
-			s.settled, fed = true, true
-			g.Go(func() error { c.feed(stdin); return nil })
+			s.settled = true
+			ready()
 		default:
 			h.last = m
 		}
 	}
 	c.close(c.report) // should it have more to say, it is not to wait for us
-	if !fed {
-		c.feed(nil)
-	}
 	return h
 }
 

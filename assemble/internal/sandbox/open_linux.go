@@ -136,11 +136,14 @@ func (s *Sandbox) Run(ctx context.Context, step Step) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, step.Timeout, &TimeoutError{step.Timeout})
 		defer cancel()
 	}
+	for _, f := range step.Forward {
+		defer f.Listener.Close() // again, for when nothing was started
+	}
 	j, err := s.stepSpec(step)
 	if err != nil {
 		return err
 	}
-	return s.do(ctx, j, streams{step.Stdin, step.Stdout, step.Stderr})
+	return s.do(ctx, j, streams{step.Stdin, step.Stdout, step.Stderr, step.Forward})
 }
 
 // Export writes a tar of what has the name inside: of a directory "./" and the entries

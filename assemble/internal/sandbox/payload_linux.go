@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path"
 	"strconv"
 	"strings"
@@ -22,8 +21,9 @@ const (
 	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// runStep executes the command, reaps until it has ended, and reports.
-func runStep(s *spec, out *reporter, reap *reaper) int {
+// runStep executes the command, passes signals on to it, reaps until it has ended, and
+// reports.
+func runStep(s *spec, out *reporter, reap *reaper, signals <-chan os.Signal) int {
 	if err := enterDir(s.Dir); err != nil {
 		return out.fail("", err)
 	}
@@ -32,9 +32,11 @@ func runStep(s *spec, out *reporter, reap *reaper) int {
 		out.send(message{Exited: true, Code: exitNotFound, Reason: err.Error()})
 		return 0
 	}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2)
+	if s.Forwarding {
+		if err := takeOver(forwardFD); err != nil {
+			return out.fail("", err)
+		}
+	}
 	sys := &syscall.SysProcAttr{Setsid: true}
 	if s.Owners == SubIDs && (s.UID != 0 || s.GID != 0) {
 		sys.Credential = &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID)}

@@ -21,7 +21,7 @@ func (s *Sandbox) stepSpec(step Step) (spec, error) {
 		Job: jobRun, Args: step.Args, Env: step.Env, Dir: step.Dir,
 		UID: step.UID, GID: step.GID,
 		Binds: step.Binds, Tmpfs: step.Tmpfs,
-		OwnNetwork: step.NoNetwork, Limits: step.Limits,
+		OwnNetwork: step.NoNetwork, Forwarding: len(step.Forward) > 0, Limits: step.Limits,
 	}
 	if j.Dir == "" {
 		j.Dir = "/"

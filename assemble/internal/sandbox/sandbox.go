@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 )
 
@@ -94,6 +95,8 @@ type Step struct {
 
 	// NoNetwork leaves only a loopback interface of its own.
 	NoNetwork bool
+	// Forward lets the host connect to the step, also where it has no network.
+	Forward []Forward
 	// Timeout ends the command after that time; 0 means never.
 	Timeout time.Duration
 	Limits  Limits
@@ -104,6 +107,14 @@ type Step struct {
 type Bind struct {
 	Source, Target string
 	ReadOnly       bool
+}
+
+// Forward passes the connections to a TCP listener of the host on to a port of
+// 127.0.0.1 inside. A connection is closed while nobody listens there. Run closes the
+// listener.
+type Forward struct {
+	Listener net.Listener
+	Port     int
 }
 
 // Secret is a read-only file in memory. It never reaches a disk or the Changes.

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -409,6 +410,22 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestEndAtAnyMoment ends steps while process 1 is still being set up, too.
+func TestEndAtAnyMoment(t *testing.T) {
+	s := open(t)
+	start := time.Now()
+	for i := range 20 {
+		_, err := run(t, s, Step{Timeout: time.Duration(i+1) * time.Millisecond}, "hang", "bye")
+		var timeout *TimeoutError
+		if !errors.As(err, &timeout) {
+			t.Errorf("after %d ms: %v", i+1, err)
+		}
+	}
+	if took := time.Since(start); took > s.grace {
+		t.Errorf("a polite command had to be killed, for 20 steps took %s", took)
+	}
+}
+
 func TestDaemonsDieWithTheStep(t *testing.T) {
 	s := open(t)
 	if _, err := run(t, s, Step{}, "daemon"); err != nil {
@@ -448,6 +465,58 @@ func TestNetwork(t *testing.T) {
 		missing(t, "Landlock ABI 6")
 	}
 	expect(t, mustRun(t, s, Step{}, "dial", "unix", u.Addr().String()), map[string]string{"dial": "EPERM"})
+}
+
+func TestForward(t *testing.T) {
+	s := open(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ready := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Run(ctx, Step{
+			Args: []string{"/payload", "serve"}, NoNetwork: true, Forward: []Forward{{l, 80}},
+			Stdout: &signalled{Writer: io.Discard, f: func() { close(ready) }}, Stderr: os.Stderr,
+		})
+	}()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	var g errgroup.Group
+	for i := range 50 {
+		g.Go(func() error {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			fmt.Fprint(c, i)
+			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+				return err
+			}
+			b, err := io.ReadAll(c)
+			if err == nil && string(b) != fmt.Sprint("got ", i) {
+				err = fmt.Errorf("connection %d: %q", i, b)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		c.Close()
+		t.Error("the listener is still open")
+	}
 }
 
 func TestLimits(t *testing.T) {

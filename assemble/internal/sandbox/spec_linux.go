@@ -51,6 +51,7 @@ type spec struct {
 	Files      []file
 	Hostname   string
 	OwnNetwork bool
+	Forwarding bool // forwardFD is there
 	Limits     Limits
 }
 
