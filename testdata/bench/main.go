@@ -3,6 +3,9 @@
 // and requests to the registry. It runs as root or as a plain user:
 //
 //	go run ./testdata/bench [-sites small,medium,large] [-runs 3]
+//	go run ./testdata/bench -sites none -node
+//
+// -sites times builds of finished sites, -node those of node projects (node.go).
 //
 // Every tool gets the same site, the same base and the same registry (Debian's
 // docker-registry on loopback), and a repository of its own there. Three cases
@@ -29,19 +32,28 @@ import (
 )
 
 func main() {
-	sites := flag.String("sites", "small,medium,large", "sample sites, separated by commas")
+	sites := flag.String("sites", "small,medium,large", "sites, separated by commas, or none")
+	node := flag.Bool("node", false, "time the sandbox and builds of node projects too")
 	runs := flag.Int("runs", 3, "runs of each case; the median counts")
 	flag.Parse()
+	var names []string
+	if *sites != "" && *sites != "none" {
+		names = strings.Split(*sites, ",")
+	}
+	if *runs < 1 || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(64)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, strings.Split(*sites, ","), *runs); err != nil {
+	if err := bench(ctx, names, *node, *runs); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// bench prepares what all tools share, then times each site.
-func bench(ctx context.Context, sites []string, runs int) error {
+// bench prepares what all tools share, then times each site, and node builds.
+func bench(ctx context.Context, sites []string, node bool, runs int) error {
 	tmp, err := os.MkdirTemp("", "decant-bench-")
 	if err != nil {
 		return err
@@ -51,16 +63,41 @@ func bench(ctx context.Context, sites []string, runs int) error {
 	if err != nil {
 		return err
 	}
-	tools, err := findTools(ctx, b, tmp)
+	decant, err := buildDecant(ctx, tmp)
 	if err != nil {
 		return err
 	}
+	if len(sites) > 0 {
+		if err := benchSites(ctx, b, tmp, decant, sites, runs); err != nil {
+			return err
+		}
+	}
+	if node {
+		return benchNode(ctx, b, tmp, decant, runs)
+	}
+	return nil
+}
+
+func benchSites(ctx context.Context, b *bed.Bed, tmp, decant string, sites []string,
+	runs int) error {
+	tools := findTools(ctx, b, tmp, decant)
 	for _, name := range sites {
 		if err := benchSite(ctx, b, tmp, name, tools, runs); err != nil {
 			return fmt.Errorf("site %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// buildDecant builds this checkout's decant into dir.
+func buildDecant(ctx context.Context, dir string) (string, error) {
+	decant := filepath.Join(dir, "decant")
+	build := exec.CommandContext(ctx, "go", "build", "-o", decant, "./cmd/decant")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building decant: %w: %s", err, out)
+	}
+	return decant, nil
 }
 
 // A tool builds and pushes one site.
@@ -76,7 +113,6 @@ type job struct {
 	ctx             context.Context
 	site, base, ref string
 	state           string
-	baseLayout      string
 }
 
 func (j job) command(name string, args ...string) *exec.Cmd {
@@ -91,13 +127,7 @@ func (j job) shell(script string, args ...string) *exec.Cmd {
 	return j.command("sh", append([]string{"-ec", script, "sh"}, args...)...)
 }
 
-func findTools(ctx context.Context, b *bed.Bed, tmp string) ([]tool, error) {
-	decant := filepath.Join(tmp, "decant")
-	build := exec.CommandContext(ctx, "go", "build", "-o", decant, "./cmd/decant")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building decant: %w: %s", err, out)
-	}
+func findTools(ctx context.Context, b *bed.Bed, tmp, decant string) []tool {
 	tools := []tool{
 		{"decant", func(j job) []*exec.Cmd {
 			return []*exec.Cmd{j.command(decant, "build", j.site, "--base", j.base, "-t", j.ref, "-q")}
@@ -126,7 +156,7 @@ func findTools(ctx context.Context, b *bed.Bed, tmp string) ([]tool, error) {
 	if err1 == nil && err2 == nil {
 		tools = append(tools, umociSkopeo(umoci.Command(ctx).Path, skopeo.Command(ctx).Path))
 	}
-	return tools, nil
+	return tools
 }
 
 func buildah(path string) tool {
