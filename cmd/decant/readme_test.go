@@ -22,7 +22,7 @@ func readmeCommands(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := regexp.MustCompile(`^(decant|go|kubectl|CGO_ENABLED=0 go) `)
+	program := regexp.MustCompile(`^(decant|go|kubectl|CGO_ENABLED=0 go) \S`)
 	var commands []string
 	for line := range strings.Lines(string(text)) {
 		if code, ok := strings.CutPrefix(line, "    "); ok && program.MatchString(code) {
@@ -66,6 +66,20 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	files := map[string]string{
 		"dist/index.html": "<!doctype html>",
 		".decant.yaml":    "mirror: docker.io=" + w.host + "\n",
+		"package.json":    `{"name": "shop", "scripts": {"build": "node build.js"}}`,
+		"build.js": "const fs = require('fs'); fs.mkdirSync('dist', {recursive: true});" +
+			"fs.writeFileSync('dist/index.html', '<!doctype html>')",
+	}
+	if !testing.Short() {
+		b := openBed(t)
+		for ref, layout := range map[string]string{
+			"library/node:24-slim":        needed[string](t)(b.Node(t.Context(), "24")),
+			"library/nginx:stable-alpine": needed[string](t)(b.Nginx(t.Context())),
+		} {
+			if _, err := b.Push(t.Context(), layout, w.host+"/"+ref); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	for name, text := range files {
 		name = filepath.Join(w.dir, filepath.FromSlash(name))
@@ -112,6 +126,9 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	if inner := regexp.MustCompile(`\$\((.*)\)`).FindStringSubmatch(command); inner != nil {
 		command = inner[1]
 	}
+	if testing.Short() && (strings.HasPrefix(command, "decant build . ") || strings.HasPrefix(command, "decant run ")) {
+		t.Skip("-short") // it needs the bed
+	}
 	if command == "decant login HOST" {
 		command = "echo secret | decant login " + w.host + " -u me --password-stdin"
 	}
@@ -121,6 +138,13 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	defer cancel()
 	// The file of settings stands beside dist; commands that name dist read it there.
 	script := "cp .decant.yaml dist/ 2>/dev/null; " + command
+	if strings.HasPrefix(command, "decant run ") {
+		// It serves until ^C, which the shell gives it here.
+		script = `log=../run.log; : >$log; ` + command + ` --port 0 2>$log & i=0
+			until grep -q 'until ^C' $log; do sleep 0.1; i=$((i+1)); [ $i -lt 300 ] || { cat $log; exit 1; }; done
+			curl -fsS --retry 50 --retry-connrefused --retry-delay 1 "$(sed -n 's/.* on \(http[^ ]*\) until.*/\1/p' $log)" >/dev/null
+			kill -INT $!; wait $!`
+	}
 	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
 	cmd.Dir = w.dir
 	cmd.Env = append(os.Environ(), "PATH="+w.bin+":"+os.Getenv("PATH"), "HOME="+w.dir,

@@ -1,17 +1,19 @@
 // Command demo shows decant's main job on a machine that has Go and reaches the
-// Go module proxy and Debian's packages, but no container registry:
+// Go module proxy, Debian's packages and npm, but no container registry:
 //
 //	go run ./testdata/demo
 //
 // It makes an nginx base out of Debian packages, starts a registry on loopback,
 // builds the sample site onto the base and pushes it, pulls it back, serves it
 // with the image's own nginx and prints the URL and what it fetched from it. Then
-// it builds again, unchanged and with a page of the same length changed. It needs
-// no privileges and leaves nothing running; the base stays in the user's cache,
-// so that the next run takes seconds. With -keep it serves until ^C.
+// it builds again, unchanged and with a page of the same length changed; and it
+// builds a node project in a container of its own. It needs no privileges and
+// leaves nothing running; the bases stay in the user's cache, so that the next run
+// takes seconds. With -keep it serves the last until ^C.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -22,18 +24,19 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"time"
 
 	"github.com/decant-build/decant/testdata/bed"
 )
 
-// site is the sample that the demo publishes.
-const site = "testdata/apps/hello-dist"
+// What the demo publishes: a finished site, and a project that has to be built.
+const (
+	site    = "testdata/apps/hello-dist"
+	project = "testdata/apps/vue-ts"
+)
 
 func main() {
 	keep := flag.Bool("keep", false, "go on serving until ^C")
@@ -84,11 +87,14 @@ func run(ctx context.Context, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
-	before, err := d.show(ctx, image, keep)
+	before, err := d.show(ctx, image, false)
 	if err != nil {
 		return err
 	}
-	return d.again(ctx, image, before)
+	if err := d.again(ctx, image, before); err != nil {
+		return err
+	}
+	return d.project(ctx, keep)
 }
 
 // prepare makes the binary, the base and a copy of the site.
@@ -119,8 +125,7 @@ func (d *demo) build(ctx context.Context) (string, error) {
 // run shows a decant command, runs it and returns its last line.
 func (d *demo) run(ctx context.Context, args ...string) (string, error) {
 	fmt.Printf("\n$ decant %s\n", strings.Join(args, " "))
-	cmd := exec.CommandContext(ctx, d.decant, args...)
-	cmd.Env = append(os.Environ(), "DECANT_CACHE_DIR="+filepath.Join(d.tmp, "cache"))
+	cmd := d.command(ctx, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -130,32 +135,50 @@ func (d *demo) run(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
+func (d *demo) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, d.decant, args...)
+	cmd.Env = append(os.Environ(), "DECANT_CACHE_DIR="+filepath.Join(d.tmp, "cache"))
+	return cmd
+}
+
 // page is an answer of the served site.
 type page struct {
 	etag string
 	body string
 }
 
-// show pulls the image back, serves it and fetches its pages.
-func (d *demo) show(ctx context.Context, image string, keep bool) (page, error) {
-	rootfs, err := os.MkdirTemp(d.tmp, "rootfs-")
+// show pulls the image back, serves it with its own nginx and fetches its pages.
+func (d *demo) show(ctx context.Context, image string, keep bool) (p page, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	fmt.Printf("\n$ decant run %s --port 0\n", image)
+	cmd := d.command(ctx, "run", image, "--port", "0")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	log, err := cmd.StderrPipe()
 	if err != nil {
 		return page{}, err
 	}
-	img, err := pull(ctx, image)
+	if err := cmd.Start(); err != nil {
+		return page{}, err
+	}
+	defer func() {
+		cancel()
+		_, _ = io.Copy(io.Discard, log)
+		if waitErr := cmd.Wait(); err == nil && !errors.Is(waitErr, context.Canceled) {
+			err = waitErr
+		}
+	}()
+	lines := bufio.NewReader(log)
+	url, err := servedAt(lines)
 	if err != nil {
 		return page{}, err
 	}
-	if err := bed.UnpackImage(ctx, img, rootfs); err != nil {
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // the server's log; ends with it
+	if err := waitFor(ctx, url); err != nil {
 		return page{}, err
 	}
-	server, err := d.bed.Serve(ctx, rootfs, 0)
-	if err != nil {
-		return page{}, err
-	}
-	defer server.Stop()
-	fmt.Printf("\nThe image's own nginx serves it: %s/\n", server.URL())
-	p, err := d.fetchAll(ctx, server.URL())
+	fmt.Printf("the image's own nginx serves it on %s\n", url)
+	p, err = d.fetchAll(ctx, strings.TrimSuffix(url, "/"))
 	if err == nil && keep {
 		fmt.Println("serving until ^C")
 		<-ctx.Done()
@@ -163,17 +186,44 @@ func (d *demo) show(ctx context.Context, image string, keep bool) (page, error) 
 	return p, err
 }
 
-// pull fetches the image for this machine with another client than decant's.
-func pull(ctx context.Context, image string) (v1.Image, error) {
-	ref, err := name.ParseReference(image, name.Insecure)
-	if err != nil {
-		return nil, err
+// servedAt reads the URL that decant run prints.
+func servedAt(log *bufio.Reader) (string, error) {
+	var all strings.Builder
+	for {
+		line, err := log.ReadString('\n')
+		all.WriteString(line)
+		if m := regexp.MustCompile(`on (http://\S+) until`).FindStringSubmatch(line); m != nil {
+			return m[1], nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("decant run: %s", all.String())
+		}
 	}
-	return remote.Image(ref, remote.WithContext(ctx))
 }
 
-// fetchAll gets every file of the site and compares it, and returns the first page.
+// waitFor returns when the server answers.
+func waitFor(ctx context.Context, url string) error {
+	for range 200 {
+		if _, _, err := fetch(ctx, url); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("nobody answers on %s", url)
+}
+
+// fetchAll gets every file of the site and compares it, and returns the first
+// page. Without a site to compare with it gets that page only.
 func (d *demo) fetchAll(ctx context.Context, url string) (first page, err error) {
+	if d.site == "" {
+		p, status, err := fetch(ctx, url+"/")
+		fmt.Printf("  GET / %s, %d bytes, ETag %s\n", status, len(p.body), p.etag)
+		return p, err
+	}
 	root := os.DirFS(d.site)
 	var paths []string
 	err = filepath.WalkDir(d.site, func(p string, e os.DirEntry, err error) error {
@@ -262,6 +312,30 @@ func (d *demo) again(ctx context.Context, image string, before page) error {
 	fmt.Printf("\nindex.html kept its length and got a new ETag (%s, was %s), so browsers take the new site.\n",
 		after.etag, before.etag)
 	return nil
+}
+
+// project builds a node project in a throwaway container, and serves it.
+func (d *demo) project(ctx context.Context, keep bool) error {
+	layout, err := d.bed.Node(ctx, "22")
+	if err != nil {
+		return err
+	}
+	builder := d.host + "/node:22-slim"
+	if _, err := d.run(ctx, "push", "oci:"+layout, builder); err != nil {
+		return err
+	}
+	fmt.Println("\nA node project, built in a throwaway container:")
+	image, err := d.run(ctx, "build", project, "--builder", builder, "--base", d.host+"/nginx:stable",
+		"-t", d.host+"/shop/app:1")
+	if err != nil {
+		return err
+	}
+	d.site = ""
+	p, err := d.show(ctx, image, keep)
+	if err == nil && !strings.Contains(p.body, "<script type=\"module\"") {
+		err = fmt.Errorf("the served page is not the project's: %.200s", p.body)
+	}
+	return err
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "demo:", text) }
