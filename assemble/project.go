@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/decant-build/decant/assemble/internal/cache"
 	sitecontext "github.com/decant-build/decant/assemble/internal/context"
 	"github.com/decant-build/decant/assemble/internal/output"
 	"github.com/decant-build/decant/assemble/internal/project"
@@ -82,16 +83,7 @@ func (b *build) removeWorkspace() {
 	if b.workspace == "" {
 		return
 	}
-	if err := os.RemoveAll(b.workspace); err == nil {
-		return
-	}
-	_ = filepath.WalkDir(b.workspace, func(name string, d os.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(name, 0o700) // before it is listed
-		}
-		return nil
-	})
-	if err := os.RemoveAll(b.workspace); err != nil {
+	if err := cache.RemoveTree(b.workspace); err != nil {
 		b.Progress.Warn("the workspace is not removed: " + err.Error())
 	}
 }

@@ -220,3 +220,27 @@ func TestAFifoInTheCacheBlocksNobody(t *testing.T) {
 		t.Errorf("left %q", got)
 	}
 }
+
+func TestRemoveTreeCopesWithLockedDirectories(t *testing.T) {
+	if os.Geteuid() == 0 {
+		asNobody(t)
+		return
+	}
+	dir := filepath.Join(t.TempDir(), "tree")
+	for _, name := range []string{"work/work", "modules/a/b"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"work/work", "modules/a/b", "modules/a"} {
+		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveTree(dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}

@@ -167,7 +167,7 @@ func (c *Cache) remove(rel string, locks ...string) (bool, error) {
 		return false, err
 	}
 	defer releaseAll(held)
-	if err := c.root.RemoveAll(rel); err != nil {
+	if err := removeTree(c.root, rel); err != nil {
 		return false, err
 	}
 	for _, l := range locks {

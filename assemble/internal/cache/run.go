@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -42,7 +44,10 @@ func (c *Cache) startRun() (*run, error) {
 }
 
 func (c *Cache) endRun(r *run) error {
-	err := errors.Join(c.root.RemoveAll(r.dir), c.root.Remove(r.dir+lockExt))
+	err := removeTree(c.root, r.dir)
+	if err == nil { // as long as it is there, the lock lets others try again
+		err = c.root.Remove(r.dir + lockExt)
+	}
 	if r.lock != nil {
 		r.lock.release()
 	}
@@ -62,7 +67,7 @@ func (c *Cache) sweep() {
 		if !isLock {
 			// Its lock decides, and an old one without has lost it.
 			if _, err := c.root.Lstat(rel + lockExt); errors.Is(err, fs.ErrNotExist) && c.stale(rel) {
-				_ = c.root.RemoveAll(rel)
+				_ = removeTree(c.root, rel)
 			}
 			continue
 		}
@@ -77,4 +82,30 @@ func (c *Cache) sweep() {
 func (c *Cache) stale(rel string) bool {
 	info, err := c.root.Lstat(rel)
 	return err == nil && time.Since(info.ModTime()) > staleAfter
+}
+
+// RemoveTree removes a directory and all in it, also what a build step made hard
+// to remove: an overlay's work directory has mode 0, and packages bring directories
+// of mode 0555.
+func RemoveTree(dir string) error {
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return removeTree(parent, filepath.Base(dir))
+}
+
+// removeTree is RemoveTree below root, without leaving it.
+func removeTree(root *os.Root, rel string) error {
+	if root.RemoveAll(rel) == nil {
+		return nil
+	}
+	_ = fs.WalkDir(root.FS(), rel, func(name string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = root.Chmod(name, 0o700) // before it is read; RemoveAll tells what remains
+		}
+		return nil
+	})
+	return root.RemoveAll(rel)
 }
