@@ -60,14 +60,7 @@ func (b *build) siteLayer(ctx context.Context, tree layer.Tree, parts []part) (*
 		s.info.Unchanged = true
 		return s, s.describe(tree)
 	}
-	l, record, err := b.writeLayer(ctx, tree, parts, o)
-	var changed *layer.ChangedError
-	if errors.As(err, &changed) && o.Reuse != nil {
-		// A file system that does not tell of every change makes the record wrong,
-		// not the directory: once more, without it.
-		o.Reuse, o.ReuseBlob = nil, ""
-		l, record, err = b.writeLayer(ctx, tree, parts, o)
-	}
+	l, record, err := b.makeLayer(ctx, tree, parts, o)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +75,31 @@ func (b *build) siteLayer(ctx context.Context, tree layer.Tree, parts []part) (*
 		}
 	}
 	return s, nil
+}
+
+// makeLayer reads the files that are not known to be as they were. Where all
+// turn out to be, as in a fresh copy of the site, the earlier build's layer is
+// the one and nothing is sent: the registry is likely to have it.
+func (b *build) makeLayer(ctx context.Context, tree layer.Tree, parts []part, o layer.Options) (*layer.Layer, *layer.Record, error) {
+	if o.ReuseBlob != "" {
+		confirmed, same, err := layer.Confirm(ctx, tree, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Reuse = confirmed
+		if same {
+			return layer.Build(ctx, tree, o)
+		}
+	}
+	l, record, err := b.writeLayer(ctx, tree, parts, o)
+	var changed *layer.ChangedError
+	if errors.As(err, &changed) && o.Reuse != nil {
+		// A file system that does not tell of every change makes the record wrong,
+		// not the directory: once more, without it.
+		o.Reuse, o.ReuseBlob = nil, ""
+		return b.writeLayer(ctx, tree, parts, o)
+	}
+	return l, record, err
 }
 
 // describe fills in what Result says of the layer.

@@ -16,6 +16,10 @@ type Record struct {
 	entries        []Entry  // without Data, once decoded
 	sums           []sum256 // of the content of the entries
 	chunks         []chunkRecord
+
+	// confirmed marks entries whose stats are to be trusted since Confirm read the
+	// files; nil for none. It is of one process, and not written.
+	confirmed []bool
 }
 
 // A chunkRecord is what is remembered of one chunk of the blob.
@@ -83,18 +87,32 @@ func (r *Record) knows(i int, e *Entry) bool {
 	case e.Source == "":
 		return old.Source == "" && sha256.Sum256(e.Data) == r.sums[i]
 	}
-	return sameStat(old, e) && trusted(old, r.scannedAt)
+	return sameStat(old, e) &&
+		(trusted(old, r.scannedAt) || r.confirmed != nil && r.confirmed[i])
 }
 
 // Unchanged reports whether a build of tree would give the layer that r is of. It
 // reads nothing: an entry that its stat cannot vouch for counts as changed.
 func (r *Record) Unchanged(tree Tree, compression Compression) bool {
+	if !r.sameHeaders(tree, compression) {
+		return false
+	}
+	for i := range tree.Entries {
+		if !r.knows(i, &tree.Entries[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameHeaders says whether tree differs from that of r in contents and times at
+// most.
+func (r *Record) sameHeaders(tree Tree, compression Compression) bool {
 	if r.compression != compression || len(r.entries) != len(tree.Entries) {
 		return false
 	}
 	for i := range tree.Entries {
-		e := &tree.Entries[i]
-		if !sameHeader(&r.entries[i], e) || !r.knows(i, e) {
+		if !sameHeader(&r.entries[i], &tree.Entries[i]) {
 			return false
 		}
 	}
@@ -118,6 +136,6 @@ func FromRecord(r *Record, blobPath string) *Layer {
 // refreshed is r after a scan that found everything unchanged.
 func (r *Record) refreshed(tree Tree) *Record {
 	fresh := *r
-	fresh.entries, fresh.scannedAt = tree.Entries, tree.ScannedAt
+	fresh.entries, fresh.scannedAt, fresh.confirmed = tree.Entries, tree.ScannedAt, nil
 	return &fresh
 }
