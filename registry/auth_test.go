@@ -349,9 +349,10 @@ func TestLoginAndLogout(t *testing.T) {
 				if from := map[bool]string{true: config, false: "docker-credential-test"}[helper == ""]; !log.has("credential from " + from) {
 					t.Errorf("log %q", log.all)
 				}
-				for range 2 {
-					if err := c.Logout(r.Host); err != nil {
-						t.Fatal(err)
+				for _, known := range []bool{true, false} {
+					found, err := c.Logout(t.Context(), r.Host)
+					if err != nil || known && !found || !known && found && helper == "" {
+						t.Fatalf("found %v, %v", found, err)
 					}
 				}
 				fresh, _ = newClientKeepingEnv(t)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
@@ -68,11 +69,11 @@ func (e *Error) Hint() string {
 	}
 	var inner interface{ Hint() string }
 	switch {
-	case errors.As(e.Err, &inner):
+	case errors.As(e.Err, &inner) && inner.Hint() != "":
 		return inner.Hint()
 	case e.Status == 0:
 		return e.connectionHint()
-	case e.Status == http.StatusInsufficientStorage || e.mentions("quota"):
+	case e.outOfRoom():
 		return e.Registry + " has no room left for this repository: free some, or have the quota raised"
 	case e.Status == http.StatusUnauthorized || slices.Contains(e.codes, "UNAUTHORIZED"):
 		return e.loginHint("it was refused")
@@ -93,6 +94,18 @@ func (e *Error) Hint() string {
 		return e.waitHint() + "the registry has a problem of its own: try again later"
 	}
 	return ""
+}
+
+// outOfRoom tells a repository that is full. The word alone proves nothing: it
+// also stands in a rate limit's text, or in a repository's name.
+func (e *Error) outOfRoom() bool {
+	switch e.Status {
+	case http.StatusInsufficientStorage:
+		return true
+	case http.StatusForbidden, http.StatusRequestEntityTooLarge:
+		return e.mentions("quota")
+	}
+	return false
 }
 
 func (e *Error) verb() string {
@@ -132,12 +145,19 @@ func (e *Error) mentions(word string) bool {
 func (e *Error) connectionHint() string {
 	var dns *net.DNSError
 	var timeout net.Error
+	var record tls.RecordHeaderError
+	if hint := proxyHint(e.Err, e.publicHost()); hint != "" {
+		return hint
+	}
 	switch {
 	case badCertificate(e.Err):
 		return "if you trust this registry, add its authority with --ca-file FILE, " +
 			"or use --insecure-registry " + e.Registry
 	case errors.Is(e.Err, http.ErrSchemeMismatch):
 		return fmt.Sprintf("%s speaks plain http; to allow that: --insecure-registry %[1]s", e.Registry)
+	case errors.As(e.Err, &record):
+		return fmt.Sprintf("%s does not speak https; if it is a registry that speaks plain http: "+
+			"--insecure-registry %[1]s", e.Registry)
 	case errors.As(e.Err, &dns):
 		return "check the spelling of " + e.Registry + ", and the network's name server"
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
@@ -146,6 +166,51 @@ func (e *Error) connectionHint() string {
 		return e.Registry + " does not answer: check the network, a firewall, and HTTPS_PROXY"
 	}
 	return ""
+}
+
+// proxyHint explains a proxy that is not reached, or that reaches nobody; "" if
+// that is not the fault.
+func proxyHint(err error, registry string) string {
+	const fix = "check HTTPS_PROXY and HTTP_PROXY, or add %s to NO_PROXY"
+	var op *net.OpError
+	var dns *net.DNSError
+	if !errors.As(err, &op) || op.Op != "proxyconnect" {
+		return ""
+	}
+	proxy := "the proxy"
+	if inner := (*net.OpError)(nil); errors.As(op.Err, &inner) && inner.Addr != nil {
+		proxy += " " + inner.Addr.String()
+	} else if errors.As(op.Err, &dns) {
+		proxy += " " + dns.Name
+	}
+	return fmt.Sprintf("%s is not reached, so that nothing is known of the registry: "+fix, proxy, registry)
+}
+
+// proxyError reports a proxy that answers, but does not connect.
+type proxyError struct {
+	proxy  string // its host
+	target string // host and port
+	status string
+}
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("proxy %s does not connect to %s: %q", e.proxy, e.target, clip(e.status))
+}
+
+// Hint says where the proxy comes from.
+func (e *proxyError) Hint() string {
+	host, _, err := net.SplitHostPort(e.target)
+	if err != nil {
+		host = e.target
+	}
+	return "check name and password in HTTPS_PROXY, and that the proxy allows the host; or add " +
+		host + " to NO_PROXY"
+}
+
+// speaksPlain tells whether the host answered a TLS handshake with something else.
+func speaksPlain(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record)
 }
 
 // badCertificate tells whether the host speaks TLS, but cannot be trusted.
@@ -179,8 +244,8 @@ func (e *Error) read(resp *http.Response) {
 	trimmed := strings.ToLower(strings.TrimSpace(string(data[:min(len(data), 512)])))
 	e.html = strings.HasPrefix(trimmed, "<!doctype html") || strings.HasPrefix(trimmed, "<html")
 	if e.html && resp.StatusCode >= 400 {
-		// A gateway's error page says no more than its status.
-		e.html = resp.StatusCode < 500 && !slices.Contains([]int{408, 413, 429}, resp.StatusCode)
+		// A proxy's or gateway's error page says no more than its status.
+		e.html = resp.StatusCode < 500 && !slices.Contains([]int{401, 403, 404, 408, 413, 429}, resp.StatusCode)
 		return
 	}
 	var body errorBody
@@ -229,4 +294,67 @@ func (e *OfflineError) Error() string {
 func (e *OfflineError) Hint() string {
 	return "run the same command once without --offline, or use a base from a file: " +
 		"oci-archive:FILE, oci:DIR"
+}
+
+// CAFileError reports Options.CAFile if no certificate can be read from it.
+type CAFileError struct {
+	File string
+	Err  error
+}
+
+func (e *CAFileError) Error() string {
+	return fmt.Sprintf("reading authorities from %s: %v", e.File, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *CAFileError) Unwrap() error { return e.Err }
+
+// Usage tells that the error is in what the user wrote.
+func (e *CAFileError) Usage() bool { return true }
+
+// Hint says what such a file is.
+func (e *CAFileError) Hint() string {
+	return "name a readable file of certificates that begin with -----BEGIN CERTIFICATE-----"
+}
+
+// ConfigError reports a file of credentials that cannot be found, read or written.
+type ConfigError struct {
+	Op string // a gerund
+	// File is the file; or the variable DOCKER_AUTH_CONFIG, which holds one.
+	File string
+	Line int // from 1; 0 if the fault has no line
+	Err  error
+}
+
+func (e *ConfigError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s %s:%d: %v", e.Op, e.File, e.Line, e.Err)
+	}
+	return fmt.Sprintf("%s %s: %v", e.Op, e.File, e.Err)
+}
+
+// reading is an Op.
+const reading = "reading"
+
+// Unwrap returns Err.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Hint says how to go on with or without the file.
+func (e *ConfigError) Hint() string {
+	switch {
+	case e.File == authVariable:
+		return "repair it, or unset " + authVariable
+	case e.Op == reading:
+		return "repair it, or set DOCKER_CONFIG to another directory for config.json"
+	}
+	return "set DOCKER_CONFIG to a directory for config.json that this user can write to"
+}
+
+// bare is the system's word without the path, which the error around it has.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }

@@ -248,7 +248,15 @@ func TestPullGivesUp(t *testing.T) {
 			"Quota", "no room left", 1},
 		{"413", registrytest.Fault{Status: 413, Times: -1}, "413", "client_max_body_size", 1},
 		{"a web page", registrytest.HTML(200), "", "a web page answered", 1},
-		{"a web page for 404", registrytest.HTML(404), "404", "a web page answered", 1},
+		{"a web page for 403", registrytest.HTML(403), "403", "decant login", 1},
+		{"a web page for 404", registrytest.HTML(404), "404", "check the name and the tag", 1},
+		{"a web page for 405", registrytest.HTML(405), "405", "a web page answered", 1},
+		{"a limit called quota", registrytest.Fault{Status: 429, Header: http.Header{"Retry-After": {"600"}},
+			Body: `{"errors":[{"code":"TOOMANYREQUESTS","message":"pull quota"}]}`, Times: -1},
+			"429", "a login may have a higher limit", 1},
+		{"a name with quota", registrytest.Fault{Status: 404,
+			Body: `{"errors":[{"code":"NAME_UNKNOWN","message":"no shop/quota"}]}`, Times: -1},
+			"404", "check the name and the tag", 1},
 		{"stalls", registrytest.Fault{Stall: true, Times: -1}, "silent", "does not answer", 5},
 	}
 	for _, tt := range tests {

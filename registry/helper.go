@@ -67,13 +67,13 @@ func storeCredential(ctx context.Context, helper string, a helperAnswer) error {
 	return err
 }
 
-func eraseCredential(ctx context.Context, helper, server string) error {
-	_, err := runHelper(ctx, helper, "erase", []byte(server))
+func eraseCredential(ctx context.Context, helper, server string) (found bool, err error) {
+	_, err = runHelper(ctx, helper, "erase", []byte(server))
 	var unknown *helperError
 	if errors.As(err, &unknown) && unknown.notFound() {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // helperError reports a helper that failed, with what it said.

@@ -2,12 +2,15 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -56,18 +59,19 @@ func (h *host) connect(ctx context.Context) (*connection, error) {
 		return h.conn, nil
 	}
 	var first error
-	for _, way := range h.ways() {
+	ways := h.ways()
+	for i, way := range ways {
 		if way.scheme == "http" && badCertificate(first) {
 			break // it speaks https
 		}
-		conn, err := h.ping(ctx, way.scheme, way.rt)
+		conn, err := h.ping(ctx, way, i+1 < len(ways))
 		if err == nil {
 			h.conn = conn
 			return conn, nil
 		}
 		// The first way's error is the one to show, unless it only says that another
 		// way is the right one.
-		if first == nil || errors.Is(first, http.ErrSchemeMismatch) {
+		if first == nil || speaksPlain(first) {
 			first = err
 		}
 		if ctx.Err() != nil || statusOf(err) != 0 || errors.Is(err, syscall.ECONNREFUSED) {
@@ -95,17 +99,27 @@ func (h *host) ways() []way {
 	return ways
 }
 
-func (h *host) ping(ctx context.Context, scheme string, rt http.RoundTripper) (*connection, error) {
-	conn := &connection{scheme: scheme, rt: rt}
+// ping asks for the registry's API. If there are other ways, one that ends in its
+// TLS handshake is not tried again: a server of plain http may hang up then.
+func (h *host) ping(ctx context.Context, w way, others bool) (*connection, error) {
+	conn := &connection{scheme: w.scheme, rt: w.rt}
 	r := &request{
-		op: "connecting to", method: http.MethodGet, url: scheme + "://" + h.name + "/v2/",
+		op: "connecting to", method: http.MethodGet, url: w.scheme + "://" + h.name + "/v2/",
 		ok: []int{http.StatusOK, http.StatusUnauthorized},
+	}
+	if others {
+		r.hopeless = &atomic.Bool{}
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+				r.hopeless.Store(err != nil)
+			},
+		})
 	}
 	resp, err := h.retrying(ctx, r, func(ctx context.Context) (*http.Response, error) {
 		return h.attempt(ctx, conn, r, "")
 	})
 	if err != nil {
-		return nil, err
+		return nil, h.noRegistry(err)
 	}
 	defer discard(resp)
 	// Whoever answers a ping with a page for people is no registry.
@@ -119,6 +133,16 @@ func (h *host) ping(ctx context.Context, scheme string, rt http.RoundTripper) (*
 		conn.challenge = pickChallenge(resp.Header)
 	}
 	return conn, nil
+}
+
+// noRegistry explains a host that has no such API: 404 is about /v2/ then, not
+// about a name in it.
+func (h *host) noRegistry(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusNotFound {
+		e.fix = h.name + " answers, but not as a registry: check the host"
+	}
+	return err
 }
 
 func isWebPage(h http.Header) bool {
@@ -143,6 +167,9 @@ type request struct {
 	once     bool
 	attempts int  // instead of the client's; 0 is the client's
 	cautious bool // ask before sending the body
+	// hopeless, if not nil, is set while an attempt failed in a way that the next
+	// one would.
+	hopeless *atomic.Bool
 
 	credential string // where the credential came from, once it has been sent
 }
@@ -204,7 +231,7 @@ func (h *host) retrying(ctx context.Context, r *request,
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if n >= attempts || !h.temporary(failed) {
+		if n >= attempts || !h.temporary(failed) || r.hopeless != nil && r.hopeless.Load() {
 			return nil, failed
 		}
 		pause, patient := h.c.timing.pauseFor(n, waitOf(failed))

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -18,6 +19,9 @@ import (
 
 // maxAuthFile bounds a file with credentials.
 const maxAuthFile = 4 << 20
+
+// authVariable holds what else is in a docker config.
+const authVariable = "DOCKER_AUTH_CONFIG"
 
 // hubKey is the name that docker's files have for Docker Hub, for reasons that
 // are history.
@@ -148,8 +152,8 @@ type authEntry struct {
 // tools of the same user find must be found here.
 func authFiles() ([]authFile, error) {
 	var files []authFile
-	if env := os.Getenv("DOCKER_AUTH_CONFIG"); env != "" {
-		f, err := parseAuthFile("DOCKER_AUTH_CONFIG", []byte(env))
+	if env := os.Getenv(authVariable); env != "" {
+		f, err := parseAuthFile(authVariable, []byte(env))
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +195,10 @@ func dockerConfigDir() (string, error) {
 		return dir, nil
 	}
 	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".docker"), err
+	if err != nil {
+		return "", &ConfigError{Op: "finding", File: "the docker config", Err: err}
+	}
+	return filepath.Join(home, ".docker"), nil
 }
 
 func xdgConfigDir() string {
@@ -208,15 +215,15 @@ func xdgConfigDir() string {
 func readAuthFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, &ConfigError{Op: reading, File: path, Err: bare(err)}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxAuthFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if err == nil && len(data) > maxAuthFile {
+		err = fmt.Errorf("it is longer than %d bytes", maxAuthFile)
 	}
-	if len(data) > maxAuthFile {
-		return nil, fmt.Errorf("reading %s: it is longer than %d bytes", path, maxAuthFile)
+	if err != nil {
+		return nil, &ConfigError{Op: reading, File: path, Err: bare(err)}
 	}
 	return data, nil
 }
@@ -228,9 +235,27 @@ func parseAuthFile(path string, data []byte) (authFile, error) {
 	}
 	// The error of encoding/json may quote the text, which holds passwords.
 	if err := json.Unmarshal(data, &f); err != nil {
-		return f, fmt.Errorf("reading %s: it is not the JSON of a docker config", path)
+		return f, &ConfigError{Op: reading, File: path, Line: faultyLine(data, err), Err: errNoConfig}
 	}
 	return f, nil
+}
+
+var errNoConfig = errors.New("it is not the JSON of a docker config")
+
+// faultyLine is where encoding/json stopped, 0 if it does not say.
+func faultyLine(data []byte, err error) int {
+	var syntax *json.SyntaxError
+	var mismatch *json.UnmarshalTypeError
+	var offset int64
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &mismatch):
+		offset = mismatch.Offset
+	default:
+		return 0
+	}
+	return 1 + bytes.Count(data[:min(max(offset-1, 0), int64(len(data)))], []byte("\n"))
 }
 
 // lookup finds the entry for a repository: the most exact of its name's

@@ -51,23 +51,26 @@ func (c *Client) Login(ctx context.Context, hostname, user, password string) err
 	return nil
 }
 
-// Logout forgets what Login kept. That there is nothing is no error.
-func (c *Client) Logout(hostname string) error {
+// Logout forgets what Login kept. That there is nothing is no error: found says
+// so. A credential helper may not tell what it had.
+func (c *Client) Logout(ctx context.Context, hostname string) (found bool, err error) {
 	h, err := loginHost(hostname)
 	if err != nil {
-		return err
+		return false, err
 	}
 	f, err := openDockerConfig()
 	if err != nil {
-		return fmt.Errorf("forgetting the login of %s: %w", h, err)
+		return false, fmt.Errorf("forgetting the login of %s: %w", h, err)
 	}
+	var kept bool
 	if helper := f.parsed.helper(h); helper != "" {
-		err = eraseCredential(context.Background(), helper, serverName(h))
+		kept, err = eraseCredential(ctx, helper, serverName(h))
 	}
-	if err = errors.Join(err, f.remove(h)); err != nil {
-		return fmt.Errorf("forgetting the login of %s: %w", h, err)
+	listed, fileErr := f.remove(h)
+	if err = errors.Join(err, fileErr); err != nil {
+		return false, fmt.Errorf("forgetting the login of %s: %w", h, err)
 	}
-	return nil
+	return kept || listed, nil
 }
 
 // loginHost accepts a host as people write it, with a scheme or a path too.
@@ -135,7 +138,7 @@ func openDockerConfig() (*dockerConfig, error) {
 		f.object, err = parseObject(data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: it is not the JSON of a docker config", f.path)
+		return nil, &ConfigError{Op: reading, File: f.path, Line: faultyLine(data, err), Err: errNoConfig}
 	}
 	return f, nil
 }
@@ -161,29 +164,31 @@ func (f *dockerConfig) set(server string, entry any) error {
 	return f.write()
 }
 
-func (f *dockerConfig) remove(host string) error {
+// remove reports whether the host had an entry.
+func (f *dockerConfig) remove(host string) (bool, error) {
 	auths, err := f.auths()
 	if err != nil {
-		return err
+		return false, err
 	}
 	kept := auths
 	for _, key := range authKeys(place{host: host}) {
 		kept = kept.without(key)
 	}
 	if len(kept) == len(auths) {
-		return nil
+		return false, nil
 	}
 	f.object.set("auths", kept.text("\t"))
-	return f.write()
+	return true, f.write()
 }
 
 // write replaces the file. os.CreateTemp makes it readable to its owner only.
 func (f *dockerConfig) write() error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return err
+	err := os.MkdirAll(filepath.Dir(f.path), 0o700)
+	if err == nil {
+		err = replaceFile(f.path, append(f.object.text(""), '\n'))
 	}
-	if err := replaceFile(f.path, append(f.object.text(""), '\n')); err != nil {
-		return fmt.Errorf("writing %s: %w", f.path, err)
+	if err != nil {
+		return &ConfigError{Op: "writing", File: f.path, Err: bare(err)}
 	}
 	return nil
 }

@@ -1,13 +1,14 @@
 package registry
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -45,6 +46,14 @@ func (c *Client) openTransports() error {
 		// Layers are compressed already, and a transparent gzip would hide cut bodies.
 		DisableCompression: true,
 		TLSClientConfig:    &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		// The transport's own error has the words of the status and nothing else.
+		OnProxyConnectResponse: func(_ context.Context, proxy *url.URL, req *http.Request,
+			resp *http.Response) error {
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			return &proxyError{proxy: proxy.Host, target: req.Host, status: resp.Status}
+		},
 	}
 	c.strict = t
 	if len(c.insecure) > 0 {
@@ -70,19 +79,19 @@ func certPool(file string) (_ *x509.CertPool, err error) {
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading authorities: %w", err)
+		return nil, &CAFileError{File: file, Err: bare(err)}
 	}
 	defer f.Close()
 	pem, err := io.ReadAll(io.LimitReader(f, maxCAFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading authorities from %s: %w", file, err)
+		return nil, &CAFileError{File: file, Err: bare(err)}
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if len(pem) > maxCAFile || !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading authorities from %s: no PEM certificates", file)
+		return nil, &CAFileError{File: file, Err: errors.New("no PEM certificates")}
 	}
 	return pool, nil
 }

@@ -121,16 +121,21 @@ func newLogoutCommand(std stdio) *cobra.Command {
 		Short:   "Forget a registry's password",
 		Example: "  decant logout ghcr.io",
 		Args:    exactly(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var o clientOptions
 			client, err := o.open(newUI(std.err, uiOptions{quiet: true}))
 			if err != nil {
 				return err
 			}
-			if err := client.Logout(args[0]); err != nil {
+			found, err := client.Logout(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
-			fmt.Fprintf(std.err, "decant: logged out of %s\n", args[0])
+			did := "not logged in to"
+			if found {
+				did = "logged out of"
+			}
+			fmt.Fprintf(std.err, "decant: %s %s\n", did, args[0])
 			return nil
 		},
 	}
