@@ -49,6 +49,9 @@ func (e *PlatformError) Error() string {
 
 // Hint lists what there is.
 func (e *PlatformError) Hint() string {
+	if len(e.Have) == 0 {
+		return "it has no image at all: choose another"
+	}
 	return "it has " + strings.Join(e.Have, ", ") + "; choose with --platform, or another --base"
 }
 

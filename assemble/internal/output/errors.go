@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -75,13 +76,28 @@ func (e *CorruptError) Hint() string {
 type FormatError struct {
 	Path string
 	What string
-	Fix  string // may be empty
+	Fix  string // may be empty: the source is damaged
+	Err  error  // what the system said; may be nil
 }
 
 func (e *FormatError) Error() string { return fmt.Sprintf("reading %s: %s", e.Path, e.What) }
 
+// Unwrap returns the error of the system.
+func (e *FormatError) Unwrap() error { return e.Err }
+
 // Hint says how to go on.
-func (e *FormatError) Hint() string { return e.Fix }
+func (e *FormatError) Hint() string {
+	if e.Fix == "" {
+		return "it is damaged, or no image: write, copy or fetch it again"
+	}
+	return e.Fix
+}
+
+// missingSource is a path of a source at which there is nothing.
+func missingSource(path string) error {
+	return &FormatError{Path: path, What: "it does not exist", Err: fs.ErrNotExist,
+		Fix: "check the path; write oci:DIR for a directory, oci-archive:FILE or docker-archive:FILE for a file"}
+}
 
 // SelectError is a source that has no image of the given name, or several and no
 // name was given.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -37,7 +36,7 @@ func (s *Source) Close() error {
 }
 
 // Open opens "oci:DIR[:TAG|@DIGEST]", "oci-archive:FILE[:TAG|@DIGEST]" or
-// "docker-archive:FILE[:TAG]"; see the package documentation. A compressed archive
+// "docker-archive:FILE[:TAG|@ID]"; see the package documentation. A compressed archive
 // is unpacked into temp; "" is os.TempDir. The caller closes the Source.
 func Open(ctx context.Context, ref string, temp string) (*Source, error) {
 	kind, rest, _ := strings.Cut(ref, ":")
@@ -119,7 +118,7 @@ func splitPath(text string) (path string, want selector, err error) {
 			return text[:i], want, nil
 		}
 	}
-	return "", want, fmt.Errorf("reading %s: %w", whole, fs.ErrNotExist)
+	return "", want, missingSource(whole)
 }
 
 func exists(path string) bool {

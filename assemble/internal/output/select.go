@@ -25,6 +25,9 @@ func openLayout(dir string, want selector) (*Source, error) {
 	}
 	path := filepath.Join(dir, indexFileName)
 	raw, err := readSmallFile(path, maxIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &FormatError{Path: dir, What: "it has no " + indexFileName, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,7 +23,11 @@ func digestOf(raw []byte) v1.Hash {
 
 // readBlob reads and verifies a document.
 func readBlob(store blobStore, d v1.Descriptor, limit int64) ([]byte, error) {
-	if d.Size < 0 || d.Size > limit {
+	if d.Size < 0 {
+		return nil, &FormatError{Path: store.String(),
+			What: fmt.Sprintf("%s has a negative size, %d", d.Digest, d.Size)}
+	}
+	if d.Size > limit {
 		return nil, &FormatError{Path: store.String(),
 			What: fmt.Sprintf("%s has %d bytes, more than %d", d.Digest, d.Size, limit)}
 	}
@@ -36,6 +42,9 @@ func readBlob(store blobStore, d v1.Descriptor, limit int64) ([]byte, error) {
 // openBlob opens a blob for a reader that must not be given anything else.
 func openBlob(store blobStore, d v1.Descriptor) (io.ReadCloser, error) {
 	rc, size, err := store.open(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &FormatError{Path: store.String(), What: fmt.Sprintf("blob %s is missing", d.Digest), Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

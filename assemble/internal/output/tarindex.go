@@ -41,8 +41,10 @@ func indexTar(f *os.File, name string) (*tarIndex, error) {
 			return nil, x.bad("it is no tar archive")
 		case err == io.EOF:
 			return x, nil
+		case err != nil && n == 0:
+			return nil, x.bad("it is no tar archive")
 		case err != nil:
-			return nil, x.bad(err.Error())
+			return nil, x.bad(fmt.Sprintf("after %d files: %v", n, err))
 		case n >= maxTarEntries:
 			return nil, x.bad(fmt.Sprintf("it has more than %d entries", maxTarEntries))
 		}
@@ -91,7 +93,8 @@ func (x *tarIndex) section(name string) (*io.SectionReader, error) {
 		e, ok := x.entries[clean]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("%s has no file %q: %w", x.path, name, os.ErrNotExist)
+			return nil, &FormatError{Path: x.path, What: fmt.Sprintf("it has no file %q", name),
+				Err: os.ErrNotExist}
 		case e.link == "":
 			return io.NewSectionReader(x.file, e.offset, e.size), nil
 		}
