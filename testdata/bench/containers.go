@@ -38,9 +38,12 @@ func (c containerTool) pull(j job, layout string) *exec.Cmd {
 	return cmd
 }
 
-// clear removes the store: what a plain user's tool wrote, only the tool can
-// remove.
+// clear removes the store, if there is one: what a plain user's tool wrote, only
+// the tool can remove.
 func (c containerTool) clear(j job) {
+	if _, err := os.Stat(filepath.Join(j.state, "root")); err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), time.Minute)
 	defer cancel()
 	j.ctx = ctx
