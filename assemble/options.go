@@ -7,6 +7,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/decant-build/decant/assemble/internal/output"
 )
 
 // Defaults of Options.
@@ -153,7 +155,8 @@ type Pusher interface {
 	// simply not there, and Push sends it.
 	Stream(ctx context.Context, r io.Reader, wait func() (v1.Hash, int64, error)) error
 	// Push sends what is still missing, then moves the tags. It returns the
-	// immutable references, one a repository.
+	// immutable references, one a repository. Where it fails between two tags, its
+	// error has a method Published() []string with what was moved.
 	Push(ctx context.Context, m Manifest) ([]string, error)
 }
 
@@ -168,13 +171,22 @@ const (
 	Store         OutputKind = "store"          // decant's own images
 )
 
-// Output is a place on disk.
+// Output is a place on disk. It is outside the site, and outside other outputs. What
+// is there may be an image of the same kind: a layout or store is added to, an archive
+// replaced.
 type Output struct {
 	Kind OutputKind
 	// Path is the directory or file; for Store the store's directory.
 	Path string
 	// Names are the tags or references that the image gets there.
 	Names []string
+}
+
+// String is "KIND:PATH".
+func (o Output) String() string { return string(o.Kind) + ":" + o.Path }
+
+func (o Output) target() output.Target {
+	return output.Target{Kind: output.Kind(o.Kind), Path: o.Path, Names: o.Names}
 }
 
 // Progress receives what a build does. Methods are called from several
@@ -193,8 +205,10 @@ type Progress interface {
 
 // Result is a finished build.
 type Result struct {
-	// References are immutable, one for each place the image went to:
-	// "host/repo@sha256:…", "oci:DIR@sha256:…", "name@sha256:…".
+	// References are immutable, one for each place the image went to, those in
+	// registries first: "host/repo@sha256:…", "oci:DIR@sha256:…", "name@sha256:…".
+	// As a docker archive has no manifest, "docker-archive:FILE@sha256:…" has the
+	// image ID, which is the digest of the config.
 	References []string
 	Digest     v1.Hash
 	MediaType  types.MediaType

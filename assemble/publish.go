@@ -2,8 +2,10 @@ package assemble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -65,7 +67,7 @@ func (b *build) partImage(base *Base, p part, site *siteLayer) (v1.Image, error)
 		Layers: []v1.Layer{site.layer.As(mediaType)},
 		History: []v1.History{{
 			Created:   v1.Time{Time: b.Created},
-			CreatedBy: "COPY . " + b.WebRoot + " # decant",
+			CreatedBy: "COPY . /" + b.webRoot + " # decant",
 			Comment:   "one reproducible layer",
 		}},
 		Created: b.Created, Env: b.Env, Labels: b.Labels, Ports: b.Ports, User: user,
@@ -104,67 +106,99 @@ func (b *build) annotations(baseName string, baseDigest v1.Hash) map[string]stri
 	return all
 }
 
-// publish writes the image to every output. The registries come last, as their
-// tags are what others see.
-func (b *build) publish(ctx context.Context, f finished) ([]string, error) {
-	digest, err := f.manifest.Digest()
+// publish makes every file ready, pushes, and then gives the files their names: if
+// one output fails, no other is there either. It returns the references, those in
+// registries first, each once.
+func (b *build) publish(ctx context.Context, f finished) (refs []string, err error) {
+	staged, err := b.stage(ctx, f.manifest)
+	defer func() { err = errors.Join(err, abort(staged)) }()
 	if err != nil {
 		return nil, err
 	}
-	var files []string
-	for _, out := range b.Outputs {
-		refs, err := writeOutput(ctx, out, f.manifest, digest)
-		if err != nil {
+	if b.Push != nil {
+		if refs, err = b.Push.Push(ctx, f.manifest); err != nil {
 			return nil, err
 		}
-		files = append(files, refs...)
+	} else if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	if b.Push == nil {
-		return files, nil
-	}
-	refs, err := b.Push.Push(ctx, f.manifest)
-	return append(refs, files...), err
-}
-
-func writeOutput(ctx context.Context, out Output, m Manifest, digest v1.Hash) ([]string, error) {
-	var err error
-	switch out.Kind {
-	case Layout:
-		err = output.Layout(ctx, out.Path, out.Names, m, output.WriteOptions{})
-	case OCIArchive:
-		err = output.OCIArchive(ctx, out.Path, out.Names, m, output.WriteOptions{})
-	case DockerArchive:
-		err = output.DockerArchive(ctx, out.Path, out.Names, m, output.WriteOptions{})
-	case Store:
-		return writeStore(ctx, out, m, digest)
-	default:
-		err = fmt.Errorf("unknown output %q", out.Kind)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("writing %s:%s: %w", out.Kind, out.Path, err)
-	}
-	return []string{fmt.Sprintf("%s:%s@%s", out.Kind, out.Path, digest)}, nil
-}
-
-// writeStore returns one reference for each name without its tag.
-func writeStore(ctx context.Context, out Output, m Manifest, digest v1.Hash) ([]string, error) {
-	store, err := output.OpenStore(out.Path)
-	if err != nil {
-		return nil, err
-	}
-	if err := store.Put(ctx, out.Names, m); err != nil {
-		return nil, fmt.Errorf("storing %s: %w", strings.Join(out.Names, ", "), err)
-	}
-	var refs []string
-	seen := map[string]bool{}
-	for _, name := range out.Names {
-		ref := withoutTag(name) + "@" + digest.String()
-		if !seen[ref] {
-			seen[ref] = true
-			refs = append(refs, ref)
+	for _, s := range staged {
+		if err := s.Commit(); err != nil {
+			return nil, partlyPublished(refs, fmt.Errorf("writing %s: %w", s.output, err))
+		}
+		for _, ref := range s.references() {
+			if !slices.Contains(refs, ref) {
+				refs = append(refs, ref)
+			}
 		}
 	}
 	return refs, nil
+}
+
+// stagedOutput is an output that is ready, and has no name yet.
+type stagedOutput struct {
+	output Output
+	*output.Staged
+}
+
+// stage writes every output beside its place. After an error the caller aborts what
+// it returns.
+func (b *build) stage(ctx context.Context, m Manifest) ([]stagedOutput, error) {
+	var all []stagedOutput
+	for _, out := range b.Outputs {
+		s, err := out.target().Stage(ctx, m, output.WriteOptions{})
+		if err != nil {
+			return all, fmt.Errorf("writing %s: %w", out, err)
+		}
+		all = append(all, stagedOutput{out, s})
+	}
+	return all, nil
+}
+
+// abort removes what is not committed.
+func abort(staged []stagedOutput) error {
+	var errs []error
+	for _, s := range staged {
+		errs = append(errs, s.Abort())
+	}
+	return errors.Join(errs...)
+}
+
+// references are the immutable names of a committed output: in a store one for each
+// name without its tag.
+func (s stagedOutput) references() []string {
+	if s.output.Kind != Store {
+		return []string{s.output.String() + "@" + s.Digest().String()}
+	}
+	var refs []string
+	for _, name := range s.output.Names {
+		refs = append(refs, withoutTag(name)+"@"+s.Digest().String())
+	}
+	return refs
+}
+
+// PartialError is an output that failed when the image was in other places already.
+type PartialError struct {
+	References []string // where the image is
+	Err        error
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%v (already published: %s)", e.Err, strings.Join(e.References, ", "))
+}
+
+// Unwrap returns Err.
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// Published lists what was published all the same. An error of Options.Push may have
+// such a method too: Build passes it on.
+func (e *PartialError) Published() []string { return e.References }
+
+func partlyPublished(refs []string, err error) error {
+	if len(refs) == 0 {
+		return err
+	}
+	return &PartialError{References: refs, Err: err}
 }
 
 // withoutTag cuts the tag off a name; a port is no tag.

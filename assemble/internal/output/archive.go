@@ -10,33 +10,24 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// OCIArchive writes m as a tar of an OCI layout, which podman, skopeo and docker
-// (25 and later) load, with all its platforms. See the package documentation for
-// what may be at file.
-func OCIArchive(
-	ctx context.Context, file string, names []string, m Manifest, o WriteOptions,
-) error {
-	parsed, err := parseNames(names)
-	if err != nil {
-		return err
-	}
-	var entries []entryName
-	for _, n := range parsed {
-		entries = append(entries, entryName{tag: n.tag, full: n.full})
-	}
+// stageOCIArchive writes m as a tar of an OCI layout, which podman, skopeo and docker
+// (25 and later) load, with all its platforms.
+func stageOCIArchive(
+	ctx context.Context, file string, names []imageName, m Manifest, o WriteOptions,
+) (*Staged, error) {
 	g, err := collect(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	index := newIndexFile()
-	if err := index.add(g.root, entries); err != nil {
-		return err
+	if err := index.add(g.root, Layout.entries(names)); err != nil {
+		return nil, err
 	}
 	raw, err := index.bytes()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return replaceFile(ctx, file, ociArchive, func(w io.Writer) error {
+	f, err := stageFile(file, ociArchive, func(w io.Writer) error {
 		a := archive{tar.NewWriter(w)}
 		if err := a.document(layoutFile, []byte(layoutVersion)); err != nil {
 			return err
@@ -49,6 +40,10 @@ func OCIArchive(
 		}
 		return a.Close()
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &Staged{g.root.Digest, f}, nil
 }
 
 // archive is a tar without times and owners.

@@ -46,7 +46,7 @@ func TestReadOnlyDirectoryIsAnError(t *testing.T) {
 
 func TestReadOnlyLayoutIsLeftAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
-	if err := Layout(t.Context(), dir, nil, dockerImageOf(t, 1), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, dockerImageOf(t, 1), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	want := tree(t, dir)
@@ -55,7 +55,7 @@ func TestReadOnlyLayoutIsLeftAlone(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) }) // lets t.TempDir be removed
 	asPlainUser(t, func() {
-		err := Layout(t.Context(), dir, nil, dockerImageOf(t, 1), WriteOptions{})
+		err := putLayout(t.Context(), dir, nil, dockerImageOf(t, 1), WriteOptions{})
 		if !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("got %v, want a refused permission", err)
 		}

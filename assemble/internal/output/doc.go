@@ -3,11 +3,11 @@
 //
 // # What it promises
 //
-// Nothing half-done is ever visible: what is written is staged beside its place,
-// every blob's digest and size are checked while it is copied, files and
-// directories are synced, and names are given last, by rename. After an error or
-// a cancelled context the staging is gone and what was there before is untouched.
-// Equal images give byte-identical archives.
+// Nothing half-done is ever visible: Stage writes beside the place, checking every
+// blob's digest and size while it is copied, and syncs; Commit gives the name, by
+// rename. So several outputs, and a push, can be made ready before the first of them
+// is seen. After an error, a cancelled context or Abort the staging is gone and what
+// was there before is untouched. Equal images give byte-identical archives.
 //
 // # Existing targets
 //
@@ -21,7 +21,7 @@
 // # Sources
 //
 // Open reads "oci:DIR[:TAG|@DIGEST]", "oci-archive:FILE[:TAG|@DIGEST]" and
-// "docker-archive:FILE[:TAG]". As paths may hold colons (C:\images), the path is
+// "docker-archive:FILE[:TAG|@ID]". As paths may hold colons (C:\images), the path is
 // the longest text before a colon, or the whole, that names something existing.
 // Archives are read in place; a compressed one is first unpacked to a temporary
 // file. All that is read is taken to be hostile: documents, entries and depth are
@@ -31,7 +31,9 @@
 // A docker archive has no manifest. Open makes one: layers that are compressed
 // in the archive stay so, others are offered as uncompressed layers, whose
 // digest is the diffID. So nothing is compressed or stored to learn a digest, and
-// the digest of such a source is not that of the image that was saved.
+// the digest of such a source need not be that of the image that was saved. What
+// stays is the image ID: the digest of the config, by which an image in the archive
+// can be chosen.
 //
 // # What it does not do
 //

@@ -22,33 +22,28 @@ type dockerEntry struct {
 	Layers   []string
 }
 
-// DockerArchive writes m in the format of docker save, which docker and podman
+// stageDockerArchive writes m in the format of docker save, which docker and podman
 // load. Compressed layers stay compressed. The format holds one platform and no
-// zstd: anything else is an UnsupportedError. See the package documentation for
-// what may be at file.
-func DockerArchive(
-	ctx context.Context, file string, names []string, m Manifest, o WriteOptions,
-) error {
-	parsed, err := parseNames(names)
-	if err != nil {
-		return err
-	}
+// zstd: anything else is an UnsupportedError.
+func stageDockerArchive(
+	ctx context.Context, file string, names []imageName, m Manifest, o WriteOptions,
+) (*Staged, error) {
 	img, err := onlyImage(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d, err := newDockerImage(img)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, n := range parsed {
+	for _, n := range names {
 		d.entry.RepoTags = append(d.entry.RepoTags, n.text)
 	}
 	raw, err := encode([]dockerEntry{d.entry})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return replaceFile(ctx, file, dockerArchive, func(w io.Writer) error {
+	f, err := stageFile(file, dockerArchive, func(w io.Writer) error {
 		a := archive{tar.NewWriter(w)}
 		if err := a.document(dockerManifest, raw); err != nil {
 			return err
@@ -63,6 +58,10 @@ func DockerArchive(
 		}
 		return a.Close()
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &Staged{d.id, f}, nil
 }
 
 // onlyImage is the image itself, or that of an index of one platform.
@@ -116,6 +115,7 @@ func platformName(d v1.Descriptor) string {
 // dockerImage is an image as a docker archive has it.
 type dockerImage struct {
 	entry  dockerEntry
+	id     v1.Hash // the config's digest
 	config []byte
 	files  []dockerFile // each once
 }
@@ -142,7 +142,8 @@ func newDockerImage(img v1.Image) (*dockerImage, error) {
 	if d.config, err = img.RawConfigFile(); err != nil {
 		return nil, err
 	}
-	d.entry.Config = manifest.Config.Digest.Hex + ".json"
+	d.id = manifest.Config.Digest
+	d.entry.Config = d.id.Hex + ".json"
 	seen := map[string]bool{}
 	for i, l := range manifest.Layers {
 		suffix, err := dockerSuffix(l.MediaType)

@@ -17,10 +17,6 @@ import (
 
 // openDocker opens an image that docker save wrote.
 func (s *Source) openDocker(ctx context.Context, x *tarIndex, want selector) error {
-	if want.digest.Hex != "" {
-		return &FormatError{Path: x.path,
-			What: "a docker archive has no digests", Fix: "choose by :TAG"}
-	}
 	raw, err := x.document(dockerManifest, maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &FormatError{Path: x.path, What: dockerArchive.missing(),
@@ -33,7 +29,7 @@ func (s *Source) openDocker(ctx context.Context, x *tarIndex, want selector) err
 	if err := json.Unmarshal(raw, &entries); err != nil {
 		return x.bad(fmt.Sprintf("parsing %s: %v", dockerManifest, err))
 	}
-	e, err := pickDocker(entries, x.path, want.name)
+	e, err := pickDocker(entries, x.path, want)
 	if err != nil {
 		return err
 	}
@@ -48,14 +44,16 @@ func (s *Source) openDocker(ctx context.Context, x *tarIndex, want selector) err
 	return nil
 }
 
-// pickDocker finds the one image that is meant.
-func pickDocker(entries []dockerEntry, path, name string) (dockerEntry, error) {
+// pickDocker finds the one image that is meant. The digest is an image's ID, by
+// which docker save names the config; loadDocker verifies that.
+func pickDocker(entries []dockerEntry, path string, want selector) (dockerEntry, error) {
 	var found []dockerEntry
-	missing := &SelectError{Path: path, Name: name}
+	missing := &SelectError{Path: path, Name: want.String()}
 	for _, e := range entries {
 		missing.Have = append(missing.Have, e.text())
-		same := func(tag string) bool { return sameName(tag, name) }
-		if name == "" || slices.ContainsFunc(e.RepoTags, same) {
+		same := func(tag string) bool { return sameName(tag, want.name) }
+		named := want.name == "" || slices.ContainsFunc(e.RepoTags, same)
+		if named && (want.digest.Hex == "" || want.digest.Hex == configHex(e.Config)) {
 			found = append(found, e)
 		}
 	}

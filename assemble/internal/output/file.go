@@ -48,32 +48,47 @@ func spaceError(path string, err error) error {
 	return &SpaceError{Dir: filepath.Dir(path), Err: err}
 }
 
-// replaceFile writes path with fill in one step: beside it first, then by
-// rename. What is there must be of the kind, or empty.
-func replaceFile(
-	ctx context.Context, path string, kind archiveKind, fill func(io.Writer) error,
-) error {
-	dir := filepath.Dir(path)
-	if err := checkParent(dir); err != nil {
+// stagedFile is a file that is written beside its place.
+type stagedFile struct {
+	temp, path string
+	kind       archiveKind
+}
+
+// stageFile writes what fill gives beside path.
+func stageFile(path string, kind archiveKind, fill func(io.Writer) error) (*stagedFile, error) {
+	f := &stagedFile{
+		temp: filepath.Join(filepath.Dir(path), stagePrefix+rand.Text()), path: path, kind: kind,
+	}
+	if err := writeSynced(f.temp, fill); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// commit looks at the place again: there may be another file since.
+func (f *stagedFile) commit() error {
+	if err := checkReplaceable(f.path, f.kind); err != nil {
 		return err
 	}
-	if err := checkReplaceable(path, kind); err != nil {
+	if err := os.Rename(f.temp, f.path); err != nil {
 		return err
 	}
-	staged := filepath.Join(dir, stagePrefix+rand.Text())
-	if err := writeSynced(staged, fill); err != nil {
+	return syncDir(filepath.Dir(f.path))
+}
+
+func (f *stagedFile) discard() error {
+	if err := os.Remove(f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := ctx.Err()
-	if err == nil {
-		err = os.Rename(staged, path)
-	} else {
-		err = context.Cause(ctx)
+	return nil
+}
+
+// checkFile reports a path that an archive cannot be written to.
+func checkFile(path string, kind archiveKind) error {
+	if err := checkParent(filepath.Dir(path)); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(staged))
-	}
-	return syncDir(dir)
+	return checkReplaceable(path, kind)
 }
 
 func checkParent(dir string) error {
@@ -123,7 +138,7 @@ func lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("waiting for the lock of %s: %w", dir, context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}

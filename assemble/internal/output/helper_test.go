@@ -29,9 +29,34 @@ type writer struct {
 }
 
 var writers = []writer{
-	{"oci", "layout", Layout},
-	{"oci-archive", "oci.tar", OCIArchive},
-	{"docker-archive", "docker.tar", DockerArchive},
+	{"oci", "layout", putLayout},
+	{"oci-archive", "oci.tar", putOCIArchive},
+	{"docker-archive", "docker.tar", putDockerArchive},
+}
+
+func putLayout(ctx context.Context, dir string, names []string, m Manifest, o WriteOptions) error {
+	return put(ctx, Target{Layout, dir, names}, m, o)
+}
+
+func putOCIArchive(ctx context.Context, file string, names []string, m Manifest, o WriteOptions) error {
+	return put(ctx, Target{OCIArchive, file, names}, m, o)
+}
+
+func putDockerArchive(ctx context.Context, file string, names []string, m Manifest, o WriteOptions) error {
+	return put(ctx, Target{DockerArchive, file, names}, m, o)
+}
+
+func putInStore(ctx context.Context, dir string, names []string, m Manifest) error {
+	return put(ctx, Target{InStore, dir, names}, m, WriteOptions{})
+}
+
+// put stages and commits.
+func put(ctx context.Context, t Target, m Manifest, o WriteOptions) error {
+	s, err := t.Stage(ctx, m, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.Commit(), s.Abort())
 }
 
 // dockerImageOf is an image of n layers with Docker media types.

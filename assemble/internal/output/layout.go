@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -20,76 +22,82 @@ import (
 // a remote base are downloads.
 const parallelBlobs = 4
 
-// Layout writes m to the OCI layout at dir, under the tags of names, and makes
-// dir if it is missing. See the package documentation for what may be there. It
-// is idempotent, and safe beside other writers of the same directory.
-func Layout(ctx context.Context, dir string, names []string, m Manifest, o WriteOptions) error {
-	parsed, err := parseNames(names)
-	if err != nil {
-		return err
-	}
-	var entries []entryName
-	for _, n := range parsed {
-		entries = append(entries, entryName{tag: n.tag, full: n.full})
-	}
-	return writeLayout(ctx, dir, entries, m, o)
-}
-
-func writeLayout(
-	ctx context.Context, dir string, names []entryName, m Manifest, o WriteOptions,
-) (err error) {
+// stageLayout stages m in the layout or store of t, whose directory it makes. It is
+// safe beside other writers of the same directory.
+func stageLayout(
+	ctx context.Context, t Target, names []imageName, m Manifest, o WriteOptions,
+) (*Staged, error) {
 	g, err := collect(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	created, err := makeDir(dir)
+	made, err := makeDir(t.Path, t.Kind == InStore)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if created {
-		defer func() {
-			if err != nil {
-				// Not empty when another writer is in it: then it stays.
-				_ = os.Remove(dir)
-			}
-		}()
-	}
-	s, err := openStage(ctx, dir)
+	s, err := openStage(ctx, t.Path)
 	if err != nil {
-		return err
+		made.run()
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	// A blob that was there may be gone when it is published, if the writer that
-	// brought it failed. It is then written after all.
-	for range 3 {
-		if err = s.fill(ctx, g, o); err != nil {
-			return err
-		}
-		if err = s.publish(ctx, g, names); !errors.Is(err, errBlobGone) {
-			return err
-		}
+	s.graph, s.names, s.made = g, t.Kind.entries(names), made
+	if err := s.fill(ctx, o); err != nil {
+		return nil, errors.Join(err, s.discard())
 	}
-	return err
+	return &Staged{g.root.Digest, s}, nil
 }
 
-// errBlobGone is a blob that another writer removed.
-var errBlobGone = errors.New("a blob of the layout vanished")
+// entries is how a layout of the kind names an image: a store has whole names for
+// tags.
+func (k Kind) entries(names []imageName) []entryName {
+	var entries []entryName
+	for _, n := range names {
+		e := entryName{tag: n.tag, full: n.full}
+		if k == InStore {
+			e.tag = n.text
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
 
-// makeDir makes dir, whose parent must exist.
-func makeDir(dir string) (created bool, err error) {
-	if err := checkParent(filepath.Dir(filepath.Clean(dir))); err != nil {
-		return false, err
+// makeDir makes dir, and also what is missing above it if parents is set.
+func makeDir(dir string, parents bool) (made undoList, err error) {
+	var missing []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		missing = append(missing, d)
+		if !parents {
+			break
+		}
 	}
-	if err := os.Mkdir(dir, 0o777); err == nil {
-		return true, nil
-	} else if !errors.Is(err, fs.ErrExist) {
-		return false, spaceError(dir, err)
+	for _, d := range slices.Backward(missing) {
+		err := os.Mkdir(d, 0o777)
+		switch {
+		case err == nil:
+			made.made(d)
+		case !errors.Is(err, fs.ErrExist): // else another writer was first
+			made.run()
+			return nil, spaceError(d, err)
+		}
 	}
+	return made, nil
+}
+
+// checkDir reports what is at dir unless it is a layout, empty, or nothing.
+func checkDir(dir string) error {
 	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		err = &ExistsError{Path: dir, What: "is no directory"}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return &ExistsError{Path: dir, What: "is no directory"}
 	}
-	return false, err
+	return checkLayout(dir)
 }
 
 // checkLayout reports a directory that is neither a layout nor empty.
@@ -141,6 +149,9 @@ func checkEmpty(dir string) error {
 type stage struct {
 	layout, dir string
 	unlock      func() error
+	graph       *graph
+	names       []entryName
+	made        undoList // the layout's directory, and those above it, if they are new
 }
 
 func openStage(ctx context.Context, layout string) (s *stage, err error) {
@@ -180,6 +191,27 @@ func removeStale(layout string) {
 	}
 }
 
+// commitWait bounds the wait for other writers that are committing.
+const commitWait = 30 * time.Second
+
+func (s *stage) commit() error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitWait)
+	defer cancel()
+	if err := s.publish(ctx); err != nil {
+		return err
+	}
+	// The image has its name. What cannot be removed costs space only, and the next
+	// writer tries again.
+	_ = s.close()
+	return nil
+}
+
+func (s *stage) discard() error {
+	err := s.close()
+	s.made.run() // a directory with another writer's files stays
+	return err
+}
+
 func (s *stage) close() error {
 	return errors.Join(s.unlock(), os.RemoveAll(s.dir))
 }
@@ -194,16 +226,19 @@ func (s *stage) final(d v1.Hash) string {
 	return filepath.Join(s.layout, blobsDir, d.Algorithm, d.Hex)
 }
 
-// fill stages the blobs of g that the layout does not have.
-func (s *stage) fill(ctx context.Context, g *graph, o WriteOptions) error {
+// fill stages the image's blobs.
+func (s *stage) fill(ctx context.Context, o WriteOptions) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelBlobs)
-	for _, b := range g.blobs {
+	for _, b := range s.graph.blobs {
 		group.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return context.Cause(ctx)
 			}
-			if present(s.path(b.digest), b) || present(s.final(b.digest), b) {
+			if present(s.final(b.digest), b) {
+				// The link is for the case that the writer that brought the blob fails and
+				// takes it back. Where there are no links, commit then reports that.
+				_ = os.Link(s.final(b.digest), s.path(b.digest))
 				return nil
 			}
 			return writeSynced(s.path(b.digest), func(w io.Writer) error {

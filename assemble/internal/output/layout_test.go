@@ -43,7 +43,7 @@ func TestLayoutReplacesOnlyTheSameTag(t *testing.T) {
 		{second, nil, "1 2 "},
 		{first, []string{"a:1", "b:1"}, "2  1 1"},
 	} {
-		if err := Layout(t.Context(), dir, w.names, w.m, WriteOptions{}); err != nil {
+		if err := putLayout(t.Context(), dir, w.names, w.m, WriteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Join(tags(t, dir), " "); got != w.want {
@@ -60,7 +60,7 @@ func TestLayoutReplacesOnlyTheSameTag(t *testing.T) {
 
 func TestLayoutKeepsWhatItDoesNotKnow(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
-	if err := Layout(t.Context(), dir, []string{"a"}, dockerImageOf(t, 1), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, []string{"a"}, dockerImageOf(t, 1), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, indexFileName)
@@ -68,7 +68,7 @@ func TestLayoutKeepsWhatItDoesNotKnow(t *testing.T) {
 		`{"annotations":{"k":"<v>"},"manifests":[{"future":12345678901234567890,`, 1)
 	writeFile(t, path, []byte(raw))
 	writeFile(t, filepath.Join(dir, "notes.txt"), []byte("mine"))
-	if err := Layout(t.Context(), dir, []string{"a:2"}, dockerImageOf(t, 1), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, []string{"a:2"}, dockerImageOf(t, 1), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	got := string(readFile(t, path))
@@ -82,7 +82,7 @@ func TestLayoutKeepsWhatItDoesNotKnow(t *testing.T) {
 
 func TestLayoutFillsAnEmptyDirectory(t *testing.T) {
 	dir := t.TempDir()
-	if err := Layout(t.Context(), dir+"/", nil, dockerImageOf(t, 1), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir+"/", nil, dockerImageOf(t, 1), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	mustOpen(t, "oci:"+dir)
@@ -102,7 +102,7 @@ func TestConcurrentWritersAllEndUpInTheLayout(t *testing.T) {
 		tag := fmt.Sprintf("t%d", n)
 		want = append(want, tag)
 		g.Go(func() error {
-			return Layout(t.Context(), dir, []string{"a:" + tag}, m, WriteOptions{})
+			return putLayout(t.Context(), dir, []string{"a:" + tag}, m, WriteOptions{})
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -123,7 +123,7 @@ func TestConcurrentWritersAllEndUpInTheLayout(t *testing.T) {
 func TestLayoutRepairsADamagedBlob(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
 	img := dockerImageOf(t, 1)
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	layers, _ := img.Layers()
@@ -132,7 +132,7 @@ func TestLayoutRepairsADamagedBlob(t *testing.T) {
 	bad := slices.Clone(good)
 	bad[100] ^= 1
 	writeFile(t, path, bad)
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(readFile(t, path), good) {
@@ -155,7 +155,7 @@ func TestLayoutRemovesTheStageOfADeadWriter(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	defer unlock()
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, stagePrefix+"dead")); !errors.Is(err, os.ErrNotExist) {
@@ -175,46 +175,14 @@ func TestLayoutWaitsForTheLock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	img := dockerImageOf(t, 1)
-	if err := Layout(ctx, dir, nil, img, WriteOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := putLayout(ctx, dir, nil, img, WriteOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while another holds the lock: got %v, want to wait for it", err)
 	}
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestPublishNoticesAVanishedBlob(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "x")
-	img := dockerImageOf(t, 1)
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	g, err := collect(img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := openStage(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	if err := s.fill(t.Context(), g, WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(s.final(g.root.Digest)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.publish(t.Context(), g, nil); !errors.Is(err, errBlobGone) {
-		t.Errorf("got %v, want errBlobGone", err)
-	}
-	if err := s.fill(t.Context(), g, WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.publish(t.Context(), g, nil); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -229,10 +197,10 @@ func TestStore(t *testing.T) {
 		t.Fatalf("empty store: got %v, want a SelectError", err)
 	}
 	first, second := dockerImageOf(t, 1), indexOf(t, "amd64", "arm64")
-	if err := s.Put(t.Context(), []string{"my-app", "my-app:1.4", "other"}, first); err != nil {
+	if err := putInStore(t.Context(), dir, []string{"my-app", "my-app:1.4", "other"}, first); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(t.Context(), []string{"my-app"}, second); err != nil {
+	if err := putInStore(t.Context(), dir, []string{"my-app"}, second); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]Manifest{
@@ -263,7 +231,7 @@ func TestStore(t *testing.T) {
 	if _, err := s.Get("my-app@nonsense"); err == nil {
 		t.Error("a malformed digest was accepted")
 	}
-	if err := s.Put(t.Context(), nil, first); err == nil {
+	if err := putInStore(t.Context(), dir, nil, first); err == nil {
 		t.Error("an image without a name was stored")
 	}
 	mustOpen(t, "oci:"+dir+":my-app:1.4")
@@ -284,7 +252,7 @@ func TestStoreRefusesADirectoryOfSomethingElse(t *testing.T) {
 func TestIndexFileHasDockersNames(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x")
 	names := []string{"my-app", "localhost:5000/a/b:1", "me/web"}
-	if err := Layout(t.Context(), dir, names, dockerImageOf(t, 1), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, names, dockerImageOf(t, 1), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var index struct {

@@ -12,7 +12,7 @@ import (
 
 // publish moves what is staged to its place and names it in index.json, which is
 // the last step. After an error what it moved is gone again.
-func (s *stage) publish(ctx context.Context, g *graph, names []entryName) (err error) {
+func (s *stage) publish(ctx context.Context) (err error) {
 	unlock, err := lock(ctx, s.layout)
 	if err != nil {
 		return err
@@ -20,7 +20,7 @@ func (s *stage) publish(ctx context.Context, g *graph, names []entryName) (err e
 	defer func() { err = errors.Join(err, unlock()) }()
 
 	staged := filepath.Join(s.dir, indexFileName)
-	if err := s.stageIndex(staged, g, names); err != nil {
+	if err := s.stageIndex(staged); err != nil {
 		return err
 	}
 	var undo undoList
@@ -32,11 +32,8 @@ func (s *stage) publish(ctx context.Context, g *graph, names []entryName) (err e
 	if err := s.moveLayoutFile(&undo); err != nil {
 		return err
 	}
-	if err := s.moveBlobs(g, &undo); err != nil {
+	if err := s.moveBlobs(&undo); err != nil {
 		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
 	}
 	if err := os.Rename(staged, filepath.Join(s.layout, indexFileName)); err != nil {
 		return err
@@ -58,20 +55,16 @@ func (u *undoList) run() {
 }
 
 // stageIndex writes the new index.json while a full disk does no harm yet.
-func (s *stage) stageIndex(staged string, g *graph, names []entryName) error {
+func (s *stage) stageIndex(staged string) error {
 	index, err := readIndexFile(filepath.Join(s.layout, indexFileName))
 	if err != nil {
 		return err
 	}
-	if err := index.add(g.root, names); err != nil {
+	if err := index.add(s.graph.root, s.names); err != nil {
 		return err
 	}
 	raw, err := index.bytes()
 	if err != nil {
-		return err
-	}
-	// There is one from before if a blob was gone.
-	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return writeSynced(staged, func(w io.Writer) error {
@@ -101,26 +94,17 @@ func (s *stage) moveLayoutFile(undo *undoList) error {
 	return err
 }
 
-func (s *stage) moveBlobs(g *graph, undo *undoList) error {
+func (s *stage) moveBlobs(undo *undoList) error {
 	dirs := map[string]bool{}
-	for _, b := range g.blobs {
+	for _, b := range s.graph.blobs {
 		staged, final := s.path(b.digest), s.final(b.digest)
-		_, err := os.Lstat(staged)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			if _, err := os.Stat(final); err != nil {
-				return errBlobGone
-			}
-			continue
-		case err != nil:
-			return err
-		case present(final, b): // another writer was first
+		if present(final, b) { // from before, or another writer was first
 			continue
 		}
 		if err := makeBlobDir(filepath.Dir(final), undo); err != nil {
 			return err
 		}
-		_, err = os.Lstat(final)
+		_, err := os.Lstat(final)
 		isNew := errors.Is(err, fs.ErrNotExist)
 		if err := os.Rename(staged, final); err != nil {
 			return err

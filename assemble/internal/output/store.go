@@ -1,11 +1,9 @@
 package output
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,35 +15,15 @@ import (
 // oci:DIR:my-app:latest. Safe for concurrent use, also by several processes.
 type Store struct{ dir string }
 
-// OpenStore opens the store at dir, which Put makes when it is missing.
+// OpenStore opens the store at dir, which may be missing: a Target makes it.
 func OpenStore(dir string) (*Store, error) {
 	if dir == "" {
 		return nil, errors.New("opening the image store: its directory has no name")
 	}
-	err := checkLayout(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := checkDir(dir); err != nil {
 		return nil, fmt.Errorf("opening the image store: %w", err)
 	}
 	return &Store{dir: dir}, nil
-}
-
-// Put stores m under names; what had a name before loses it.
-func (s *Store) Put(ctx context.Context, names []string, m Manifest) error {
-	if len(names) == 0 {
-		return errors.New("storing the image: it has no name")
-	}
-	parsed, err := parseNames(names)
-	if err != nil {
-		return err
-	}
-	var entries []entryName
-	for _, n := range parsed {
-		entries = append(entries, entryName{tag: n.text, full: n.full})
-	}
-	if err := os.MkdirAll(filepath.Dir(s.dir), 0o777); err != nil {
-		return spaceError(s.dir, err)
-	}
-	return writeLayout(ctx, s.dir, entries, m, WriteOptions{})
 }
 
 // Get opens a stored image: NAME[:TAG], or NAME@DIGEST while a name has that

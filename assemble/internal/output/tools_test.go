@@ -57,7 +57,7 @@ func TestSkopeoReadsEveryPlatform(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.tar")
 	idx := indexOf(t, "amd64", "arm64")
-	if err := OCIArchive(t.Context(), path, []string{"a:1"}, idx, WriteOptions{}); err != nil {
+	if err := putOCIArchive(t.Context(), path, []string{"a:1"}, idx, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	back := "oci:" + filepath.Join(dir, "back") + ":1"
@@ -76,7 +76,7 @@ func TestOpenReadsWhatSkopeoWrites(t *testing.T) {
 	dir := t.TempDir()
 	img := ociImageOf(t, "amd64")
 	layout := filepath.Join(dir, "x")
-	if err := Layout(t.Context(), layout, []string{"a:1"}, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), layout, []string{"a:1"}, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, w := range writers {
@@ -91,7 +91,7 @@ func TestOpenReadsWhatSkopeoWrites(t *testing.T) {
 func TestUmociReadsTheLayout(t *testing.T) {
 	tool(t, "umoci")
 	dir := filepath.Join(t.TempDir(), "x")
-	if err := Layout(t.Context(), dir, []string{"a:1", "a:2"}, ociImageOf(t, "amd64"), WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, []string{"a:1", "a:2"}, ociImageOf(t, "amd64"), WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Fields(run(t, "umoci", "ls", "--layout", dir)); len(got) != 2 {

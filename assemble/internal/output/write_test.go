@@ -230,7 +230,7 @@ func TestArchivesReplaceTheirOwnKindOnly(t *testing.T) {
 	}
 	empty := filepath.Join(t.TempDir(), "made-by-mktemp")
 	writeFile(t, empty, nil)
-	if err := OCIArchive(t.Context(), empty, nil, img, WriteOptions{}); err != nil {
+	if err := putOCIArchive(t.Context(), empty, nil, img, WriteOptions{}); err != nil {
 		t.Errorf("an empty file was not replaced: %v", err)
 	}
 }
@@ -272,7 +272,7 @@ func TestDockerArchiveRefusesWhatItCannotHold(t *testing.T) {
 		"--compression": withZstd,
 	} {
 		dir := t.TempDir()
-		err := DockerArchive(t.Context(), filepath.Join(dir, "x"), nil, m, WriteOptions{})
+		err := putDockerArchive(t.Context(), filepath.Join(dir, "x"), nil, m, WriteOptions{})
 		var unsupported *UnsupportedError
 		if !errors.As(err, &unsupported) || !strings.Contains(unsupported.Hint(), hint) ||
 			!strings.Contains(unsupported.Hint(), "oci-archive") {
@@ -287,7 +287,7 @@ func TestDockerArchiveTakesTheOneRealPlatform(t *testing.T) {
 		Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}},
 	})
 	path := filepath.Join(t.TempDir(), "x.tar")
-	if err := DockerArchive(t.Context(), path, nil, idx, WriteOptions{}); err != nil {
+	if err := putDockerArchive(t.Context(), path, nil, idx, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	config, err := mustOpen(t, "docker-archive:"+path).Image.ConfigFile()
@@ -306,7 +306,7 @@ func TestNonDistributableLayersAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "x")
-	if err := Layout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
+	if err := putLayout(t.Context(), dir, nil, img, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	blob := filepath.Join(dir, filepath.FromSlash(blobPath(mustDigest(t, layer))))
