@@ -251,9 +251,41 @@ func TestBuildFails(t *testing.T) {
 		}, "the registry is gone", false},
 		{"push's error", func(_ *testing.T, o *Options) { o.Push = &recorder{err: errors.New("denied")} }, "denied", false},
 		{"output that exists", func(t *testing.T, o *Options) {
-			writeFiles(t, o.Dir, map[string]string{"precious": "x"})
-			o.Outputs = []Output{{Kind: OCIArchive, Path: filepath.Join(o.Dir, "precious")}}
-		}, "precious", false},
+			dir := t.TempDir()
+			writeFiles(t, dir, map[string]string{"precious": "x"})
+			o.Outputs = []Output{{Kind: OCIArchive, Path: filepath.Join(dir, "precious")}}
+		}, "precious exists, and is no OCI archive", false},
+		{"output whose directory is missing", func(t *testing.T, o *Options) {
+			o.Outputs = []Output{{Kind: DockerArchive, Path: filepath.Join(t.TempDir(), "no", "x.tar")}}
+		}, "it does not exist", false},
+		{"output in the site", func(_ *testing.T, o *Options) {
+			o.Outputs = []Output{{Kind: OCIArchive, Path: filepath.Join(o.Dir, "assets", "..", "x.tar")}}
+		}, "inside the site", true},
+		{"output that is the site", func(_ *testing.T, o *Options) {
+			o.Outputs = []Output{{Kind: Layout, Path: o.Dir + "/"}}
+		}, "inside the site", true},
+		{"output in the site by a link", func(t *testing.T, o *Options) {
+			link := filepath.Join(t.TempDir(), "link")
+			symlink(t, filepath.Join(o.Dir, "assets"), link)
+			o.Outputs = []Output{{Kind: Store, Path: filepath.Join(link, "new", "store"), Names: []string{"a"}}}
+		}, "inside the site", true},
+		{"output in the site that --dist names", func(_ *testing.T, o *Options) {
+			o.Dist, o.Outputs = "assets", []Output{{Kind: Layout, Path: filepath.Join(o.Dir, "assets", "x")}}
+		}, "inside the site", true},
+		{"cache in the site", func(_ *testing.T, o *Options) {
+			o.CacheDir = filepath.Join(o.Dir, ".cache")
+		}, "cache", true},
+		{"the same output twice", func(t *testing.T, o *Options) {
+			dir := t.TempDir()
+			o.Outputs = []Output{{Kind: Layout, Path: dir}, {Kind: Layout, Path: dir + "/x/.."}}
+		}, "in the same place", true},
+		{"output in an output", func(t *testing.T, o *Options) {
+			dir := t.TempDir()
+			o.Outputs = []Output{{Kind: OCIArchive, Path: filepath.Join(dir, "x.tar")}, {Kind: Layout, Path: dir}}
+		}, "in the same place", true},
+		{"unknown output", func(t *testing.T, o *Options) {
+			o.Outputs = []Output{{Kind: "floppy", Path: filepath.Join(t.TempDir(), "x")}}
+		}, "unknown kind", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := options(t, &recorder{})
@@ -270,6 +302,13 @@ func TestBuildFails(t *testing.T) {
 				t.Errorf("left behind: %v", spools)
 			}
 		})
+	}
+}
+
+func symlink(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
 	}
 }
 

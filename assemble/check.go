@@ -1,13 +1,16 @@
 package assemble
 
 import (
+	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/decant-build/decant/assemble/internal/image"
 	"github.com/decant-build/decant/assemble/internal/layer"
+	"github.com/decant-build/decant/assemble/internal/project"
 	"github.com/decant-build/decant/assemble/internal/site"
 )
 
@@ -66,7 +69,7 @@ func (b *build) check() error {
 	if err := site.ValidateGlobs(b.AllowSecrets); err != nil {
 		return &UsageError{Err: err, Fix: "a pattern is a name with * and ?, as *.pem"}
 	}
-	return nil
+	return b.checkPlaces()
 }
 
 func checkReference(role, ref string) error {
@@ -78,4 +81,108 @@ func checkReference(role, ref string) error {
 			"%s %q: malformed reference", role, ref)
 	}
 	return nil
+}
+
+// checkPlaces reports outputs that would destroy one another, what would be written
+// into the site and so be published, and targets that are not ours.
+func (b *build) checkPlaces() error {
+	places := make([]string, len(b.Outputs))
+	for i, out := range b.Outputs {
+		var err error
+		if places[i], err = out.place(); err != nil {
+			return err
+		}
+		for j, other := range b.Outputs[:i] {
+			if isInside(places[i], places[j]) || isInside(places[j], places[i]) {
+				return usagef("give each output a path of its own",
+					"outputs %s and %s are in the same place", other, out)
+			}
+		}
+	}
+	if err := b.checkOutsideSite(places); err != nil {
+		return err
+	}
+	for _, out := range b.Outputs {
+		if err := out.target().Check(); err != nil {
+			return fmt.Errorf("writing %s: %w", out, err)
+		}
+	}
+	return nil
+}
+
+// checkOutsideSite takes the places of b.Outputs.
+func (b *build) checkOutsideSite(places []string) error {
+	site, err := b.siteDir()
+	if err != nil || site == "" {
+		return err
+	}
+	for i, out := range b.Outputs {
+		if isInside(site, places[i]) {
+			return usagef("write it elsewhere, or give the site a directory of its own",
+				"output %s is inside the site, and would be published", out)
+		}
+	}
+	if b.CacheDir == "" {
+		return nil
+	}
+	cacheDir, err := realPath(b.CacheDir)
+	if err == nil && isInside(site, cacheDir) {
+		err = usagef("set DECANT_CACHE_DIR to another place, or give the site a directory of its own",
+			"the cache %s is inside the site, and would be published", b.CacheDir)
+	}
+	return err
+}
+
+// siteDir is the place of a site that is published as it is; "" is a project, whose
+// site is made elsewhere. A directory that findInput refuses is as good as a site.
+func (b *build) siteDir() (string, error) {
+	switch {
+	case b.Dist == "":
+		if isProject, _ := project.IsProject(b.Dir); isProject || b.BuildCommand != "" {
+			return "", nil
+		}
+		return realPath(b.Dir)
+	case filepath.IsAbs(b.Dist):
+		return realPath(b.Dist)
+	}
+	return realPath(filepath.Join(b.Dir, b.Dist))
+}
+
+// place is where the output really is. An archive replaces a link of its name, a
+// layout follows it.
+func (o Output) place() (string, error) {
+	switch o.Kind {
+	case Layout, Store:
+		return realPath(o.Path)
+	}
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := realPath(filepath.Dir(path))
+	return filepath.Join(dir, filepath.Base(path)), err
+}
+
+// realPath is path, absolute, and without links as far as it exists.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	missing := ""
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		if found, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(found, missing), nil
+		}
+		if dir == filepath.Dir(dir) {
+			return abs, nil
+		}
+		missing = filepath.Join(filepath.Base(dir), missing)
+	}
+}
+
+// isInside tells whether path is dir or below it; both are real.
+func isInside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
