@@ -21,7 +21,7 @@ import (
 // request each. A name that stands for the image already costs one question.
 //
 // It returns one entry for each name, in their order. After an error these are the
-// names that were moved before it.
+// names that stand for the image, and if some were moved, it is a *MovedError.
 func (t *Target) Push(ctx context.Context, what Manifest) ([]Pushed, error) {
 	if t.c.opts.Offline {
 		return nil, &OfflineError{Ref: "a push: " + nameText(t.refs[0])}
@@ -152,62 +152,6 @@ func (r *targetRepo) putManifest(ctx context.Context, m manifest, id string) err
 		return e
 	}
 	return nil
-}
-
-// tag moves the names, in order.
-func (t *Target) tag(ctx context.Context, what Manifest, root manifest) ([]Pushed, error) {
-	var pushed []Pushed
-	for _, ref := range t.refs {
-		r := t.repo(ref.Context())
-		p := Pushed{Ref: ref.Context().Digest(root.digest.String())}
-		if tag, ok := ref.(name.Tag); ok {
-			p.Tag = tag.TagStr()
-		}
-		var err error
-		if p.Existing, err = t.named(ctx, r, ref, root.digest); err == nil && !p.Existing {
-			err = t.move(ctx, r, ref, what, root)
-		}
-		if err != nil {
-			if len(pushed) > 0 {
-				err = fmt.Errorf("%w (%d of %d names were moved before)", err, len(pushed), len(t.refs))
-			}
-			return pushed, err
-		}
-		t.c.cache.putTag(ref.Name(), root.digest)
-		pushed = append(pushed, p)
-	}
-	return pushed, nil
-}
-
-// named tells whether a name stands for the image. Only where the first name of
-// the repository does is it likely that others do, and worth a question.
-func (t *Target) named(ctx context.Context, r *targetRepo, ref name.Reference,
-	digest v1.Hash) (bool, error) {
-	s, err := r.look(ctx)
-	if err != nil || s.digest != digest {
-		return false, err
-	}
-	if ref == r.ids[0] {
-		return true, nil
-	}
-	now, err := r.head(ctx, ref)
-	return now == digest, err
-}
-
-func (t *Target) move(ctx context.Context, r *targetRepo, ref name.Reference, what Manifest,
-	root manifest) error {
-	err := r.putManifest(ctx, root, ref.Identifier())
-	if !r.lacks(err) {
-		return err
-	}
-	parts, err := collect(what, root)
-	if err != nil {
-		return err
-	}
-	if err := t.deliver(ctx, parts, []*targetRepo{r}); err != nil {
-		return err
-	}
-	return r.putManifest(ctx, root, ref.Identifier())
 }
 
 // remember keeps what was pushed: the next push knows from it what the repository
