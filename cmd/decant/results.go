@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/decant-build/decant/assemble"
 )
@@ -31,7 +34,7 @@ func (o *buildOptions) writeResultFiles(r *assemble.Result, d destinations) erro
 	return errors.Join(
 		write(o.digestFile, []byte(r.Digest.String())),
 		write(o.metadataFile, append(metadata, '\n')),
-		write(o.imageRefs, imageRefs(r)),
+		write(o.imageRefs, imageRefs(r, d)),
 	)
 }
 
@@ -49,28 +52,42 @@ type descriptor struct {
 }
 
 func metadataOf(r *assemble.Result, d destinations) metadata {
-	names := d.refs
-	for _, out := range d.outputs {
-		for _, name := range out.Names {
-			if len(d.refs) == 0 {
-				names = append(names, name)
-			}
-		}
-	}
 	return metadata{
 		Descriptor: descriptor{string(r.MediaType), r.Digest.String(), r.Size},
 		Digest:     r.Digest.String(),
-		Name:       strings.Join(names, ","),
+		Name:       strings.Join(d.names(), ","),
 	}
 }
 
+// names are those that the image was pushed under, or else those it has on disk,
+// each once.
+func (d destinations) names() []string {
+	all := d.refs
+	if len(all) == 0 {
+		for _, out := range d.outputs {
+			all = append(all, out.Names...)
+		}
+	}
+	var once []string
+	for _, ref := range all {
+		if !slices.Contains(once, ref) {
+			once = append(once, ref)
+		}
+	}
+	return once
+}
+
 // imageRefs lists each pushed reference with those of its platforms, as ko
-// does: the index first, then its images.
-func imageRefs(r *assemble.Result) []byte {
+// does: the index first, then its images. If nothing was pushed, it lists what was
+// written.
+func imageRefs(r *assemble.Result, d destinations) []byte {
 	var b bytes.Buffer
 	for _, ref := range r.References {
-		fmt.Fprintln(&b, ref)
 		repo, _, _ := strings.Cut(ref, "@")
+		if len(d.refs) > 0 && !d.pushesTo(repo) {
+			continue
+		}
+		fmt.Fprintln(&b, ref)
 		for _, image := range r.Images {
 			if image.Digest != r.Digest {
 				fmt.Fprintf(&b, "%s@%s\n", repo, image.Digest)
@@ -78,6 +95,15 @@ func imageRefs(r *assemble.Result) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// pushesTo tells whether a name that is pushed is in repo, which is written as in a
+// reference of the result.
+func (d destinations) pushesTo(repo string) bool {
+	return slices.ContainsFunc(d.refs, func(ref string) bool {
+		parsed, err := name.ParseReference(ref)
+		return err == nil && canonicalName(parsed.Context().Name()) == repo
+	})
 }
 
 // writeFile replaces file as a whole or not at all.
