@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -55,15 +56,22 @@ func (e *PlatformError) Hint() string {
 	return "it has " + strings.Join(e.Have, ", ") + "; choose with --platform, or another --base"
 }
 
+// The forms of repositories and tags, where the parser takes more than registries do.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+var (
+	nameForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagForm  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
 // CheckName reports a malformed image name, with or without a registry host,
 // as a usage error.
 func CheckName(ref string) error {
-	_, err := name.ParseReference(ref, name.WithDefaultRegistry("local.invalid"))
-	if err == nil {
-		if strings.Contains(ref, "@") {
-			return usagef("a digest follows from the content: give a tag, as "+ref[:strings.Index(ref, "@")]+":1",
-				"naming the image %q: it has a digest", ref)
-		}
+	parsed, err := name.ParseReference(ref, name.WithDefaultRegistry("local.invalid"))
+	if err == nil && strings.Contains(ref, "@") {
+		return usagef("a digest follows from the content: give a tag, as "+ref[:strings.Index(ref, "@")]+":1",
+			"naming the image %q: it has a digest", ref)
+	}
+	if err == nil && nameForm.MatchString(parsed.Context().RepositoryStr()) && tagForm.MatchString(parsed.Identifier()) {
 		return nil
 	}
 	fix := "write HOST/REPOSITORY:TAG, as registry.example.com/shop/web:1.4"

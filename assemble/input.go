@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/decant-build/decant/assemble/internal/plan"
 	"github.com/decant-build/decant/assemble/internal/project"
@@ -33,7 +34,7 @@ func (b *build) findInput(ctx context.Context) (input, error) {
 		if !filepath.IsAbs(dist) {
 			dist = filepath.Join(b.Dir, dist)
 		}
-		return prebuilt(dist, "--dist")
+		return prebuilt(dist, fromHere(dist), "--dist")
 	}
 	if err := checkDirectory(b.Dir); err != nil {
 		return input{}, err
@@ -47,7 +48,7 @@ func (b *build) findInput(ctx context.Context) (input, error) {
 	case isProject || b.BuildCommand != "":
 		return b.detect(ctx, why)
 	case hasIndex(b.Dir):
-		return prebuilt(b.Dir, "it has an index.html")
+		return prebuilt(b.Dir, b.Dir, "it has an index.html")
 	}
 	return input{}, noInput(b.Dir)
 }
@@ -95,12 +96,36 @@ func (b *build) tellInput() {
 	}
 }
 
-func prebuilt(dist, why string) (input, error) {
+func prebuilt(dist, name, why string) (input, error) {
 	if err := checkDirectory(dist); err != nil {
 		return input{}, err
 	}
 	abs, err := filepath.Abs(dist)
-	return input{dist: abs, identity: abs, name: dist, why: why}, err
+	return input{dist: abs, identity: abs, name: name, why: why}, err
+}
+
+// fromHere writes a path below the current directory relative to it.
+func fromHere(name string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	rel, err := filepath.Rel(here, name)
+	if err != nil || !filepath.IsLocal(rel) {
+		return name
+	}
+	return rel
+}
+
+// SiteDir returns the absolute directory whose files Build would publish as they
+// are; "" for a project, whose build writes the site elsewhere. It checks o, and
+// its errors are those of Build.
+func SiteDir(ctx context.Context, o Options) (string, error) {
+	b, err := newBuild(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	return b.input.dist, nil
 }
 
 func checkDirectory(dir string) error {
@@ -147,6 +172,16 @@ func noInput(dir string) error {
 
 // plan is what the build does, as data.
 func (b *build) plan() plan.Plan {
+	p := b.stages()
+	for i := range p.Stages {
+		if s := &p.Stages[i]; isFileBase(s.Base) {
+			s.Why = strings.TrimPrefix(s.Why+"; docker build reads no image from a file: push it, and name that here", "; ")
+		}
+	}
+	return p
+}
+
+func (b *build) stages() plan.Plan {
 	o := plan.PrebuiltOptions{
 		Base: b.Base, Dist: filepath.ToSlash(b.input.name), WebRoot: b.WebRoot,
 		Labels: b.Labels, Env: b.Env, Ports: b.Ports, User: b.User,

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,9 +107,9 @@ func newBuildCommand(std stdio) *cobra.Command {
 			"  decant build dist --base oci:nginx -o oci-archive:web.tar",
 		Args: argCount(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := "."
-			if len(args) == 1 {
-				dir = args[0]
+			dir, err := directory(args)
+			if err != nil {
+				return err
 			}
 			return runBuild(cmd.Context(), &o, cmd.Flags(), dir, std)
 		},
@@ -118,18 +120,24 @@ func newBuildCommand(std stdio) *cobra.Command {
 
 // check reports what cannot work, before anything is touched.
 func (o *buildOptions) check() error {
-	for _, kv := range slices.Concat(o.labels, o.annotations, o.env) {
-		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" {
-			return usagef("write it as KEY=VALUE", "malformed setting %q", kv)
+	for _, list := range []struct {
+		flag     string
+		settings []string
+	}{{"label", o.labels}, {"annotation", o.annotations}, {"env", o.env}} {
+		for _, kv := range list.settings {
+			if k, _, ok := strings.Cut(kv, "="); !ok || k == "" {
+				return usagef("write it as KEY=VALUE", "malformed --%s %q", list.flag, kv)
+			}
 		}
 	}
-	for _, file := range []string{o.digestFile, o.metadataFile, o.imageRefs} {
-		if file == "" {
-			continue
-		}
-		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-			return usagef("create the directory first", "writing %s: no such directory", file)
-		}
+	if o.base == "" {
+		return usagef("leave --base out for "+assemble.DefaultBase, "the --base is empty")
+	}
+	if o.user != "" && !userForm.MatchString(o.user) {
+		return usagef("write a name or a number, as nginx or 101:101", "malformed --user %q", o.user)
+	}
+	if err := o.checkResultFiles(); err != nil {
+		return err
 	}
 	if err := o.project.check(); err != nil {
 		return err
@@ -138,6 +146,48 @@ func (o *buildOptions) check() error {
 		return err
 	}
 	return o.client.check()
+}
+
+// userForm is USER[:GROUP], each a name or a number.
+var userForm = regexp.MustCompile(`^[!-9;-~]+(:[!-9;-~]+)?$`)
+
+// resultFiles are those that were asked for.
+func (o *buildOptions) resultFiles() []string {
+	files := []string{o.digestFile, o.metadataFile, o.imageRefs}
+	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
+}
+
+func (o *buildOptions) checkResultFiles() error {
+	files := o.resultFiles()
+	for i, file := range files {
+		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+			return usagef("create the directory first", "writing %s: no such directory", file)
+		}
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			return usagef("name a file in it", "writing %s: it is a directory", file)
+		}
+		if slices.Contains(files[:i], file) {
+			return usagef("name another file", "writing %s: two results in one file", file)
+		}
+	}
+	return nil
+}
+
+// keepOutOfSite refuses results that the next build would publish.
+func (o *buildOptions) keepOutOfSite(ctx context.Context, opts assemble.Options) error {
+	if len(o.resultFiles()) == 0 {
+		return nil
+	}
+	site, err := assemble.SiteDir(ctx, opts)
+	if err != nil || site == "" {
+		return err
+	}
+	for _, file := range o.resultFiles() {
+		if insideSite(file, site) {
+			return usagef("write it elsewhere", "writing %s: it is in the site, and would be published", file)
+		}
+	}
+	return nil
 }
 
 func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir string, std stdio) (err error) {
@@ -157,6 +207,9 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 	}
 	opts, err := o.assembleOptions(dir)
 	if err != nil {
+		return err
+	}
+	if err := o.keepOutOfSite(ctx, opts); err != nil {
 		return err
 	}
 	ui := newUI(std.err, o.ui)
@@ -185,10 +238,7 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 		return err
 	}
 	ui.summary(result)
-	for _, ref := range result.References {
-		fmt.Fprintln(std.out, ref)
-	}
-	return nil
+	return printResult(std.out, result.References)
 }
 
 // assembleOptions translates the flags; what they exclude was checked.
@@ -201,11 +251,9 @@ func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
 	if err != nil {
 		return assemble.Options{}, err
 	}
-	dist := o.dist
-	if dist != "" {
-		if dist, err = filepath.Abs(dist); err != nil {
-			return assemble.Options{}, err
-		}
+	dist, err := o.distDir(dir)
+	if err != nil {
+		return assemble.Options{}, err
 	}
 	opts := assemble.Options{
 		Dir: dir, Dist: dist,
@@ -217,6 +265,23 @@ func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
 		CacheDir:     cacheDir, NoCache: o.noCache,
 	}
 	return opts, o.project.apply(&opts)
+}
+
+// distDir is the absolute directory of --dist, which is relative to the current
+// one and not to PATH.
+func (o *buildOptions) distDir(dir string) (string, error) {
+	if o.dist == "" {
+		return "", nil
+	}
+	if _, err := os.Stat(o.dist); errors.Is(err, fs.ErrNotExist) {
+		hint := "build the site first, or name the directory that has its index.html"
+		inside := filepath.Join(dir, o.dist)
+		if info, err := os.Stat(inside); err == nil && info.IsDir() {
+			hint = "--dist is relative to the current directory: " + inside + " exists"
+		}
+		return "", usagef(hint, "reading --dist %s: no such directory", o.dist)
+	}
+	return filepath.Abs(o.dist)
 }
 
 // keyValues turns checked K=V strings into a map; the last one of a key wins.

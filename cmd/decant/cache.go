@@ -47,7 +47,9 @@ func newCacheInfoCommand(std stdio) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(std.out, "%s\n", dir)
+			if _, err := fmt.Fprintln(std.out, dir); err != nil {
+				return err
+			}
 			return printUsage(std.out, usage)
 		},
 	}
@@ -86,8 +88,10 @@ func (o *pruneOptions) parse() (assemble.CachePrune, error) {
 func newCachePruneCommand(std stdio) *cobra.Command {
 	var o pruneOptions
 	cmd := &cobra.Command{
-		Use:     "prune",
-		Short:   "Free the cache, or part of it",
+		Use:   "prune",
+		Short: "Free the cache, or part of it",
+		Long: "prune frees what is kept between builds. Without flags it frees everything that no running\n" +
+			"build uses; what a build needs again it makes again.",
 		Example: "  decant cache prune --older-than 30d",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -111,7 +115,9 @@ func runCachePrune(ctx context.Context, o *pruneOptions, std stdio) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(std.out, "freed:")
+	if _, err := fmt.Fprintln(std.out, "freed:"); err != nil {
+		return err
+	}
 	return printUsage(std.out, freed)
 }
 

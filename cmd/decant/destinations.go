@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/decant-build/decant/assemble"
@@ -15,6 +16,9 @@ type destinations struct {
 	refs    []string
 	outputs []assemble.Output
 }
+
+// fileKinds are outputs that are also sources.
+var fileKinds = []assemble.OutputKind{assemble.Layout, assemble.OCIArchive, assemble.DockerArchive}
 
 // destinations joins --tag, --output and DECANT_REPO. Without --output a tag
 // with a registry host is pushed and any other is stored; with it, only what
@@ -53,7 +57,10 @@ func (o *buildOptions) destinations(project string) (destinations, error) {
 
 func namedDestinations(outputs, tags []string) (destinations, error) {
 	var d destinations
-	for _, dst := range outputs {
+	for i, dst := range outputs {
+		if slices.Contains(outputs[:i], dst) {
+			continue
+		}
 		kind, path, _ := strings.Cut(dst, ":")
 		switch kind {
 		case "registry":
@@ -72,6 +79,10 @@ func namedDestinations(outputs, tags []string) (destinations, error) {
 		case string(assemble.Layout), string(assemble.OCIArchive), string(assemble.DockerArchive):
 			if path == "" {
 				return d, usagef("write "+kind+":PATH", "output %q has no path", dst)
+			}
+			if path == "-" {
+				return d, usagef("name a file or directory; ./- is one of that name",
+					"output %q: standard output is for the image's reference", dst)
 			}
 			d.outputs = append(d.outputs,
 				assemble.Output{Kind: assemble.OutputKind(kind), Path: path, Names: tags})

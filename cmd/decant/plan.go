@@ -20,9 +20,9 @@ func newPlanCommand(std stdio) *cobra.Command {
 		Example: "  decant plan .",
 		Args:    argCount(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := "."
-			if len(args) == 1 {
-				dir = args[0]
+			dir, err := directory(args)
+			if err != nil {
+				return err
 			}
 			return runPlan(cmd.Context(), &o, cmd.Flags(), dir, std)
 		},

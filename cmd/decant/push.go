@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,10 +44,22 @@ func newPushCommand(std stdio) *cobra.Command {
 	return cmd
 }
 
-func (o *pushOptions) check(refs []string) error {
+func (o *pushOptions) check(source string, refs []string) error {
+	if err := checkSource(source); err != nil {
+		return err
+	}
 	for _, ref := range refs {
 		if !hasHost(ref) {
 			return usagef("write HOST/"+ref, "pushing to %s: the name has no registry host", ref)
+		}
+		name, _, _ := strings.Cut(ref, "@")
+		if err := assemble.CheckName(name); err != nil {
+			return err
+		}
+	}
+	if o.digestFile != "" {
+		if info, err := os.Stat(filepath.Dir(o.digestFile)); err != nil || !info.IsDir() {
+			return usagef("create the directory first", "writing %s: no such directory", o.digestFile)
 		}
 	}
 	if err := o.ui.check(); err != nil {
@@ -53,8 +68,26 @@ func (o *pushOptions) check(refs []string) error {
 	return o.client.check()
 }
 
+// checkSource reports a source that can be no image's: neither a file nor a name.
+func checkSource(source string) error {
+	if isFile(source) {
+		return nil
+	}
+	name, digest, pinned := strings.Cut(source, "@")
+	if pinned && digest == "" {
+		return usagef("write NAME@sha256:…", "malformed source %q", source)
+	}
+	return assemble.CheckName(name)
+}
+
+// isFile tells a layout or an archive from a name.
+func isFile(source string) bool {
+	kind, _, ok := strings.Cut(source, ":")
+	return ok && slices.Contains(fileKinds, assemble.OutputKind(kind))
+}
+
 func runPush(ctx context.Context, o *pushOptions, source string, refs []string, std stdio) error {
-	if err := o.check(refs); err != nil {
+	if err := o.check(source, refs); err != nil {
 		return err
 	}
 	store, err := storeDir()
@@ -83,12 +116,9 @@ func runPush(ctx context.Context, o *pushOptions, source string, refs []string, 
 	}
 	if o.digestFile != "" {
 		if err := writeFile(o.digestFile, []byte(image.Digest.String())); err != nil {
-			return err
+			return fmt.Errorf("%w (the image is finished: %s)", err, strings.Join(pushed, " "))
 		}
 	}
 	ui.Fact("done", strings.Join(refs, " "))
-	for _, ref := range pushed {
-		fmt.Fprintln(std.out, ref)
-	}
-	return nil
+	return printResult(std.out, pushed)
 }

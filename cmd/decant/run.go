@@ -16,7 +16,7 @@ const (
 	exitOK       = 0   // done
 	exitFailed   = 1   // the build or push failed
 	exitUsage    = 64  // bad flag, argument, configuration or combination; nothing was touched
-	exitCanceled = 130 // interrupted; nothing was published
+	exitCanceled = 130 // interrupted
 )
 
 // stdio is what a command reads and writes. out carries results only: the
@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
-		fmt.Fprintln(std.err, "decant: interrupted; nothing was published")
+		fmt.Fprintln(std.err, "decant: "+interruptedText(err))
 		return exitCanceled
 	}
 	printError(std.err, err)
@@ -50,13 +50,86 @@ func run(ctx context.Context, args []string, std stdio) int {
 // where, then how to fix it.
 func printError(w io.Writer, err error) {
 	fmt.Fprintf(w, "decant: error: %v\n", err)
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		for line := range strings.Lines(h.Hint()) {
-			fmt.Fprintf(w, "decant: hint: %s\n", strings.TrimRight(line, "\n"))
-		}
+	hint := hintOf(err)
+	if hint == "" {
+		hint = placeHint(err)
+	}
+	for line := range strings.Lines(hint) {
+		fmt.Fprintf(w, "decant: hint: %s\n", strings.TrimRight(line, "\n"))
 	}
 }
+
+// hintOf is the first hint in an error's tree: one without a way out of its own
+// does not hide that of its cause.
+func hintOf(err error) string {
+	hint := ""
+	walk(err, func(e error) bool {
+		if h, ok := e.(interface{ Hint() string }); ok {
+			hint = h.Hint()
+		}
+		return hint != ""
+	})
+	return hint
+}
+
+// walk visits an error's tree as errors.As does, until visit returns true.
+func walk(err error, visit func(error) bool) bool {
+	if err == nil || visit(err) {
+		return err != nil
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return walk(e.Unwrap(), visit)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if walk(one, visit) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// interruptedText says what an interrupted command left behind.
+func interruptedText(err error) string {
+	var published []string
+	walk(err, func(e error) bool {
+		if p, ok := e.(interface{ Published() []string }); ok {
+			published = p.Published()
+		}
+		return len(published) > 0
+	})
+	if len(published) > 0 {
+		return "interrupted after publishing " + strings.Join(published, ", ")
+	}
+	return "interrupted; nothing was published"
+}
+
+// printResult writes the references of a finished image.
+func printResult(w io.Writer, refs []string) error {
+	for _, ref := range refs {
+		if _, err := fmt.Fprintln(w, ref); err != nil {
+			return &lostResultError{refs: refs, err: err}
+		}
+	}
+	return nil
+}
+
+// lostResultError is a result that nobody reads: a script must not go on as if
+// there were none.
+type lostResultError struct {
+	refs []string
+	err  error
+}
+
+func (e *lostResultError) Error() string {
+	return fmt.Sprintf("printing the result: %v (the image is finished: %s)", e.err, strings.Join(e.refs, " "))
+}
+
+func (e *lostResultError) Unwrap() error { return e.err }
+
+// Published is where the image is all the same.
+func (e *lostResultError) Published() []string { return e.refs }
 
 // usageError is an error that the user fixes on the command line or in the
 // configuration.
@@ -71,15 +144,8 @@ func (e *usageError) Unwrap() error { return e.err }
 // Usage marks the error for isUsage.
 func (e *usageError) Usage() bool { return true }
 
-// Hint says what to write instead. Without one of its own it is that of the
-// wrapped error.
-func (e *usageError) Hint() string {
-	var h interface{ Hint() string }
-	if e.hint == "" && errors.As(e.err, &h) {
-		return h.Hint()
-	}
-	return e.hint
-}
+// Hint says what to write instead.
+func (e *usageError) Hint() string { return e.hint }
 
 func usagef(hint, format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
@@ -116,7 +182,9 @@ func newRootCommand(std stdio) *cobra.Command {
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
+	root.Version = versionText()
+	root.SetVersionTemplate(versionLine())
+	root.SetHelpCommand(newHelpCommand())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetFlagErrorFunc(flagError)
@@ -132,6 +200,27 @@ func newRootCommand(std stdio) *cobra.Command {
 		newCompletionCommand(std),
 	)
 	return root
+}
+
+// newHelpCommand is --help for those who look for a command.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "help [COMMAND]",
+		Short:  "Show the help of a command",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return unknownCommand(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			found.InitDefaultVersionFlag()
+			return found.Help()
+		},
+	}
 }
 
 // helpTemplate starts with an example: it is what most readers came for.
@@ -181,6 +270,17 @@ func unknownCommand(cmd *cobra.Command, arg string) error {
 		hint = "did you mean " + cmd.CommandPath() + " " + near + "?"
 	}
 	return usagef(hint, "unknown command %q", arg)
+}
+
+// directory is the optional PATH of a command.
+func directory(args []string) (string, error) {
+	switch {
+	case len(args) == 0:
+		return ".", nil
+	case args[0] == "":
+		return "", usagef("name the directory; without a PATH it is the current one", "the PATH is empty")
+	}
+	return args[0], nil
 }
 
 // exactly is cobra.ExactArgs as a usage error that shows the command's form.

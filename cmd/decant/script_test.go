@@ -62,12 +62,17 @@ func TestScript(t *testing.T) {
 // side, so it is a sync.Map.
 var registryOf sync.Map
 
-// memregistry VAR starts an in-process registry and puts its host:port in VAR.
+// memregistry VAR [private] starts an in-process registry and puts its host:port
+// in VAR; a private one wants a login.
 func memregistry(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: memregistry VAR")
+	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "private" {
+		ts.Fatalf("usage: memregistry VAR [private]")
 	}
-	r := registrytest.Start(registrytest.Options{})
+	var o registrytest.Options
+	if len(args) == 2 {
+		o.User, o.Password = "u", "p"
+	}
+	r := registrytest.Start(o)
 	ts.Defer(r.Close)
 	registryOf.Store(r.Host, r)
 	ts.Setenv(args[0], r.Host)

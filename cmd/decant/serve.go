@@ -72,6 +72,9 @@ func newRunCommand(std stdio) *cobra.Command {
 func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err error) {
 	path := isPath(what)
 	if path {
+		if err := checkDirectory(what); err != nil {
+			return err
+		}
 		s, err := loadSettings(what)
 		if err != nil {
 			return err
@@ -83,6 +86,18 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	if err := o.check(); err != nil {
 		return err
 	}
+	if !path {
+		if err := checkSource(what); err != nil {
+			return err
+		}
+	}
+	// The port is taken first: nobody should wait for a build to learn that it is
+	// in use.
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	if err != nil {
+		return usagef("choose another with --port, or --port 0 for a free one", "serving on port %d: %w", o.port, err)
+	}
+	defer listener.Close()
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -97,7 +112,7 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	if path {
 		temp, err := os.MkdirTemp("", "decant-run-")
 		if err != nil {
-			return err
+			return fmt.Errorf("making a directory for the image: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 		if image, err = o.buildPath(ctx, what, filepath.Join(temp, "image"), client, ui, std); err != nil {
@@ -108,10 +123,6 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	}
 	if image.Close != nil {
 		defer image.Close()
-	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
-	if err != nil {
-		return usagef("choose another with --port, or --port 0 for a free one", "serving on port %d: %w", o.port, err)
 	}
 	ui.Fact("serving", fmt.Sprintf("%s on http://%s/ until ^C", what, listener.Addr()))
 	ui.close()
@@ -126,15 +137,24 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	return err
 }
 
-// isPath tells a directory from the name of an image: it exists, and no image's
+// isPath tells a path from the name of an image: it exists, and no image's
 // name begins with a dot or a slash, so "web" is a stored image even where there
 // is a directory web, and ./web is the directory.
 func isPath(what string) bool {
-	info, err := os.Stat(what)
-	if err != nil || !info.IsDir() {
-		return strings.HasPrefix(what, ".") || filepath.IsAbs(what)
+	if strings.HasPrefix(what, ".") || filepath.IsAbs(what) {
+		return true
 	}
-	return strings.HasPrefix(what, ".") || filepath.IsAbs(what) || !stored(what)
+	_, err := os.Stat(what)
+	return err == nil && !stored(what)
+}
+
+// checkDirectory refuses a file where a PATH was meant.
+func checkDirectory(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return usagef(fmt.Sprintf("an archive is oci-archive:%s or docker-archive:%[1]s", path),
+			"reading %s: not a directory", path)
+	}
+	return nil
 }
 
 // stored reports whether the store has an image of that name.
@@ -180,8 +200,7 @@ func printTail(w io.Writer, ui *ui, err error) {
 
 // findImage opens an image in a registry, a file or the store.
 func findImage(ctx context.Context, what string, client *registry.Client) (*assemble.Base, error) {
-	if hasHost(what) && !strings.HasPrefix(what, "oci:") && !strings.HasPrefix(what, "oci-archive:") &&
-		!strings.HasPrefix(what, "docker-archive:") {
+	if hasHost(what) && !isFile(what) {
 		return pullBase(client)(ctx, what)
 	}
 	store, err := storeDir()

@@ -87,18 +87,28 @@ func readBounded(name string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) || isNotDir(name) {
 		return nil, fs.ErrNotExist
 	}
+	unreadable := func(err error) error {
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return usagef("replace it by a file that this user can read", "reading %s: %w", name, err)
+	}
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("reading %s: not a regular file", name)
+		return nil, unreadable(errors.New("not a regular file"))
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
 	if err == nil && len(data) > maxSettings {
-		err = fmt.Errorf("reading %s: larger than %d bytes", name, maxSettings)
+		err = fmt.Errorf("larger than %d bytes", maxSettings)
 	}
-	return data, err
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	return data, nil
 }
 
 // isNotDir reports a path below something that is no directory: the input is

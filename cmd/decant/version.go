@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -39,11 +40,15 @@ func newVersionCommand(std stdio) *cobra.Command {
 		Example: "  decant version",
 		Args:    exactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(std.out, "decant %s %s/%s %s\n",
-				versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+			_, err := io.WriteString(std.out, versionLine())
 			return err
 		},
 	}
+}
+
+// versionLine is what the command and the flag print.
+func versionLine() string {
+	return fmt.Sprintf("decant %s %s/%s %s\n", versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 
 func newCompletionCommand(std stdio) *cobra.Command {
