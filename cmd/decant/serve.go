@@ -71,25 +71,8 @@ func newRunCommand(std stdio) *cobra.Command {
 
 func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err error) {
 	path := isPath(what)
-	if path {
-		if err := checkDirectory(what); err != nil {
-			return err
-		}
-		s, err := loadSettings(what)
-		if err != nil {
-			return err
-		}
-		if err := s.apply(o.settings, o.settings); err != nil {
-			return err
-		}
-	}
-	if err := o.check(); err != nil {
+	if err := o.prepare(what, path); err != nil {
 		return err
-	}
-	if !path {
-		if err := checkSource(what); err != nil {
-			return err
-		}
 	}
 	// The port is taken first: nobody should wait for a build to learn that it is
 	// in use.
@@ -110,19 +93,15 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	}
 	var image *assemble.Base
 	if path {
-		temp, err := os.MkdirTemp("", "decant-run-")
-		if err != nil {
-			return fmt.Errorf("making a directory for the image: %w", err)
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-		if image, err = o.buildPath(ctx, what, filepath.Join(temp, "image"), client, ui, std); err != nil {
-			return err
-		}
-	} else if image, err = findImage(ctx, what, client); err != nil {
+		image, err = o.buildPath(ctx, what, client, ui, std)
+	} else {
+		image, err = findImage(ctx, what, client)
+	}
+	if err != nil {
 		return err
 	}
 	if image.Close != nil {
-		defer image.Close()
+		defer func() { err = errors.Join(err, image.Close()) }()
 	}
 	ui.Fact("serving", fmt.Sprintf("%s on http://%s/ until ^C", what, listener.Addr()))
 	ui.close()
@@ -135,6 +114,28 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 		return nil // ^C is how it is meant to end
 	}
 	return err
+}
+
+// prepare reads the settings of a PATH and checks what can be checked before
+// anything is touched.
+func (o *runOptions) prepare(what string, path bool) error {
+	if !path {
+		if err := checkSource(what); err != nil {
+			return err
+		}
+		return o.check()
+	}
+	if err := checkDirectory(what); err != nil {
+		return err
+	}
+	s, err := loadSettings(what)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(o.settings, o.settings); err != nil {
+		return err
+	}
+	return o.check()
 }
 
 // isPath tells a path from the name of an image: it exists, and no image's
@@ -170,13 +171,24 @@ func stored(name string) bool {
 	return image.Close == nil || image.Close() == nil
 }
 
-// buildPath builds a directory into a layout of its own.
-func (o *runOptions) buildPath(ctx context.Context, dir, layout string, client *registry.Client, ui *ui,
-	std stdio) (*assemble.Base, error) {
+// buildPath builds a directory into a layout of its own, which closing the image
+// removes.
+func (o *runOptions) buildPath(ctx context.Context, dir string, client *registry.Client, ui *ui,
+	std stdio) (_ *assemble.Base, err error) {
 	opts, err := o.build.assembleOptions(dir)
 	if err != nil {
 		return nil, err
 	}
+	temp, err := os.MkdirTemp("", "decant-run-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the image: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(temp))
+		}
+	}()
+	layout := filepath.Join(temp, "image")
 	opts.Pull, opts.Progress = pullBase(client), ui
 	opts.Outputs = []assemble.Output{{Kind: assemble.Layout, Path: layout}}
 	if opts.Platforms == "" {
@@ -187,7 +199,13 @@ func (o *runOptions) buildPath(ctx context.Context, dir, layout string, client *
 		printTail(std.err, ui, err)
 		return nil, err
 	}
-	return assemble.OpenImage(ctx, "oci:"+layout, "")
+	image, err := assemble.OpenImage(ctx, "oci:"+layout, "")
+	if err != nil {
+		return nil, err
+	}
+	closeImage := image.Close
+	image.Close = func() error { return errors.Join(closeImage(), os.RemoveAll(temp)) }
+	return image, nil
 }
 
 // printTail shows the last that a failed step printed, if that was not seen.
