@@ -13,7 +13,7 @@ import (
 
 // recordMagic is the version of all that a record depends on: its format, and
 // how the tar is cut into chunks and written.
-const recordMagic = "decant layer record 1\n"
+const recordMagic = "decant layer record 2\n"
 
 // maxRecord bounds what DecodeRecord reads: about a million files.
 const maxRecord = 256 << 20
@@ -136,7 +136,7 @@ func decodeBody(body string) (*Record, error) {
 	for i := range r.entries {
 		d.entry(&r.entries[i], &r.sums[i])
 	}
-	r.chunks = make([]chunkRecord, d.count(1+4+1+16+1))
+	r.chunks = make([]chunkRecord, d.count(1+4+1+8+1))
 	for i := range r.chunks {
 		c := &r.chunks[i]
 		c.rawSize = d.size()
