@@ -140,15 +140,18 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	script := "cp .decant.yaml dist/ 2>/dev/null; " + command
 	if strings.HasPrefix(command, "decant run ") {
 		// It serves until ^C, which the shell gives it here.
-		script = `log=../run.log; : >$log; ` + command + ` --port 0 2>$log & i=0
+		script = `log=../run.log; : >$log; ` + command + ` --port 0 >/dev/null 2>$log &
+			trap "kill -INT $!" EXIT; i=0
 			until grep -q 'until ^C' $log; do sleep 0.1; i=$((i+1)); [ $i -lt 300 ] || { cat $log; exit 1; }; done
-			curl -fsS --retry 50 --retry-connrefused --retry-delay 1 "$(sed -n 's/.* on \(http[^ ]*\) until.*/\1/p' $log)" >/dev/null
-			kill -INT $!; wait $!`
+			url=$(sed -n 's/.* on \(http[^ ]*\) until.*/\1/p' $log)
+			curl -fsS --retry 100 --retry-all-errors --retry-delay 1 --max-time 30 "$url" >/dev/null || { cat $log; exit 1; }
+			trap - EXIT; kill -INT $!; wait $!`
 	}
 	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
 	cmd.Dir = w.dir
 	cmd.Env = append(os.Environ(), "PATH="+w.bin+":"+os.Getenv("PATH"), "HOME="+w.dir,
 		"XDG_CACHE_HOME="+filepath.Join(w.dir, "cache"), "XDG_DATA_HOME="+filepath.Join(w.dir, "data"))
+	cmd.WaitDelay = 5 * time.Second // for what a failed script left in the background
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
