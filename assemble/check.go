@@ -46,6 +46,10 @@ func (b *build) check() error {
 	default:
 		return usagef("one of auto, userns, chroot, none", "unknown isolation %q", b.Isolation)
 	}
+	if b.Isolation == IsolationNone && (b.NoNetwork || len(b.Secrets) > 0) {
+		return usagef("leave --isolation out, or --network and --secret",
+			"without isolation there are no secrets, and the network cannot be kept away")
+	}
 	switch b.Compression {
 	case "", string(layer.Gzip):
 		b.layerForm = layer.Gzip

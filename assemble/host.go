@@ -7,7 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/decant-build/decant/assemble/internal/sandbox"
 )
@@ -47,14 +48,31 @@ func (r *hostRunner) run(ctx context.Context, s step, out io.Writer) error {
 	if s.name == "setup" {
 		return nil // it would install into this machine
 	}
-	if s.noNetwork {
-		return errors.New("--network none: --isolation none cannot keep the network away")
+	// A pipe of our own: exec's would be waited for as long as a process in the
+	// background has it.
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return err
 	}
+	defer reader.Close()
 	cmd := exec.CommandContext(ctx, "sh", "-c", s.command)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.env, out, out
-	cmd.WaitDelay = 5 * time.Second
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.env, writer, writer
 	endTogether(cmd)
-	err := cmd.Run()
+	err = cmd.Start()
+	writer.Close()
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		_, err := io.Copy(out, reader)
+		return err
+	})
+	err = cmd.Wait()
+	endGroup(cmd) // what it left in the background
+	if copyErr := g.Wait(); err == nil {
+		err = copyErr
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -158,7 +158,11 @@ var siteDirs = []string{"dist", "build", "out", "public", "_site", ".output/publ
 
 // noInput explains a directory without an index.html.
 func noInput(dir string) error {
-	e := &InputError{Dir: dir, What: "no index.html in it",
+	what := "no index.html in it"
+	if _, err := os.Stat(filepath.Join(dir, "package.json")); err == nil {
+		what = `its package.json has no script "build", and there is no index.html`
+	}
+	e := &InputError{Dir: dir, What: what,
 		Fix: "name the directory that has the site's index.html, or use --dist DIR for a site without one"}
 	for _, sub := range siteDirs {
 		site := filepath.Join(dir, filepath.FromSlash(sub))

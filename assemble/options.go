@@ -43,7 +43,7 @@ type Options struct {
 	Isolation Isolation
 	// NoNetwork cuts the build command off the network. Installing has it.
 	NoNetwork bool
-	// Timeout ends a build step that takes longer; 0 is never.
+	// Timeout ends the build's steps when they take longer in all; 0 is never.
 	Timeout time.Duration
 
 	// Base is the web server's image: a registry reference, "oci:DIR[:TAG]",

@@ -174,7 +174,7 @@ func (b *build) unpackBuilder(ctx context.Context) (*rootfs.Rootfs, error) {
 		return nil, err
 	}
 	dir := filepath.Join(b.workspace, "rootfs")
-	if b.CacheDir != "" {
+	if b.cache != nil {
 		dir = rootfsDir(b.CacheDir)
 	}
 	store, err := rootfs.OpenStore(dir)
@@ -217,6 +217,10 @@ func (b *build) stepEnv(image []string) []string {
 	set("HOME", "/root")
 	for _, v := range b.input.project.Env {
 		set(v.Name, v.Value)
+	}
+	if b.input.project.Lockfile != "" {
+		// The lockfile says what a package has to be, so a cached one need not be asked for.
+		set("npm_config_prefer_offline", "true")
 	}
 	if limit := heapLimit(); limit > 0 {
 		set("NODE_OPTIONS", fmt.Sprintf("--max-old-space-size=%d", limit))

@@ -10,10 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/decant-build/decant/assemble/internal/cache"
 	"github.com/decant-build/decant/assemble/internal/project"
 	"github.com/decant-build/decant/assemble/internal/rootfs"
 	"github.com/decant-build/decant/assemble/internal/sandbox"
@@ -63,6 +65,11 @@ type boxRunner struct {
 	env   []string
 	binds []sandbox.Bind
 	files []sandbox.Secret
+	// caches are shown to the install command only: a build script could leave in
+	// them what another project would run. Setting up the package manager has one of
+	// its own, as install scripts of packages can write to theirs.
+	caches []sandbox.Bind
+	setup  sandbox.Bind
 }
 
 // prepare lays out what every step sees beyond the image.
@@ -70,45 +77,64 @@ func (r *boxRunner) prepare(ctx context.Context) error {
 	for _, s := range r.build.Secrets {
 		r.files = append(r.files, sandbox.Secret{Target: secretPath(s.ID), Data: s.Data})
 	}
-	if r.chroot() {
-		return r.importApp(ctx)
-	}
-	r.binds = []sandbox.Bind{{Source: r.build.appDir(), Target: project.Workdir}}
 	if r.build.CABundle != "" {
 		r.binds = append(r.binds, sandbox.Bind{Source: r.build.CABundle, Target: caPath, ReadOnly: true})
 	}
+	if r.chroot() {
+		return r.importApp(ctx)
+	}
+	r.binds = append(r.binds, sandbox.Bind{Source: r.build.appDir(), Target: project.Workdir})
 	if r.build.cache == nil {
 		return nil
 	}
-	for name, target := range packageCaches(r.build.input.project) {
+	p := r.build.input.project
+	for name, target := range packageCaches(p) {
+		if p.Lockfile == "" {
+			// Nothing says what a download has to be: what other projects left in the
+			// cache is not to be trusted.
+			name += "-" + cache.Key(r.build.input.identity)[:16]
+		}
 		dir, err := r.build.cache.Packages(ctx, name)
 		if err != nil {
 			return err
 		}
-		r.binds = append(r.binds, sandbox.Bind{Source: dir, Target: target})
+		r.caches = append(r.caches, sandbox.Bind{Source: dir, Target: target})
 	}
-	return nil
+	setup, err := r.build.cache.Packages(ctx, "setup")
+	r.setup = sandbox.Bind{Source: setup, Target: npmCache(p)}
+	return err
 }
 
 // packageCaches are the directories that package managers keep between builds,
 // by their name in decant's cache. npm's is there for all: it sets the others up.
 func packageCaches(p *project.Project) map[string]string {
-	caches := map[string]string{string(p.Manager.Name): p.Manager.CacheDir}
+	return map[string]string{string(p.Manager.Name): p.Manager.CacheDir, string(project.NPM): npmCache(p)}
+}
+
+// npmCache is where npm keeps downloads in the sandbox.
+func npmCache(p *project.Project) string {
 	for _, v := range p.Env {
 		if v.Name == "npm_config_cache" {
-			caches[string(project.NPM)] = v.Value
+			return v.Value
 		}
 	}
-	return caches
+	return p.Manager.CacheDir
 }
 
 func (r *boxRunner) chroot() bool { return r.build.Isolation == IsolationChroot }
 
 func (r *boxRunner) run(ctx context.Context, s step, out io.Writer) error {
+	binds := slices.Clone(r.binds)
+	switch {
+	case s.name == "install":
+		binds = append(binds, r.caches...)
+	case s.name == "setup" && r.setup.Source != "":
+		binds = append(binds, r.setup)
+	}
 	return r.box.Run(ctx, sandbox.Step{
 		Args: []string{"/bin/sh", "-c", s.command}, Env: r.env, Dir: project.Workdir,
 		Stdout: out, Stderr: out,
-		Binds: r.binds, Secrets: r.files, NoNetwork: s.noNetwork,
+		Binds: binds, Secrets: r.files, NoNetwork: s.noNetwork,
 	})
 }
 

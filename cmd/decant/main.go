@@ -19,7 +19,7 @@ import (
 
 func main() {
 	assemble.MaybeInit()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// After the first signal the handler is gone, so that a second one ends a
 	// clean-up that hangs.
 	context.AfterFunc(ctx, stop)

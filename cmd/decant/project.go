@@ -42,7 +42,7 @@ func (o *projectOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.isolation, "isolation", "auto",
 		"of the build step: auto, userns, chroot (no boundary) or none (on this machine, in a copy) (`KIND`)")
 	fs.StringVar(&o.network, "network", "host", "none cuts the build command off, but not the install (`KIND`)")
-	fs.DurationVar(&o.timeout, "timeout", 0, "end a build step that takes longer than `TIME`, as 10m (default never)")
+	fs.DurationVar(&o.timeout, "timeout", 0, "end the build if its steps take longer than `TIME` in all, as 10m (default never)")
 }
 
 func (o *projectOptions) check() error {

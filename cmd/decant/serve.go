@@ -212,7 +212,11 @@ func (o *runOptions) buildPath(ctx context.Context, dir string, client *registry
 func printTail(w io.Writer, ui *ui, err error) {
 	var failed *assemble.StepError
 	if errors.As(err, &failed) && !ui.shows() {
-		fmt.Fprintf(w, "%s\n", strings.TrimRight(failed.Tail, "\n"))
+		tail := failed.Tail
+		if ui.terminal {
+			tail = string(harmless([]byte(tail)))
+		}
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(tail, "\n"))
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	yaml "go.yaml.in/yaml/v3"
@@ -26,8 +28,13 @@ const maxSettings = 4 << 20
 // environment lists the flags that an environment variable can set.
 var environment = map[string]string{"base": "DECANT_BASE", "builder": "DECANT_BUILDER"}
 
-// notInFile lists flags that make no sense in a project's file.
-var notInFile = []string{"help", "quiet"}
+// notInFile lists flags that a project's file cannot set: those that make no
+// sense there, and those by which a project would take what only the user can
+// give: this machine's files, a way out of the sandbox, trust in a registry.
+var notInFile = []string{
+	"help", "quiet", "isolation", "secret", "insecure-registry", "ca-file", "allow-secrets",
+	"digest-file", "metadata-file", "image-refs",
+}
 
 // settings is what the files of a directory say.
 type settings struct {
@@ -83,7 +90,7 @@ func (s *settings) readPackage(name string) error {
 
 // readBounded reads a small regular file.
 func readBounded(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) || isNotDir(name) {
 		return nil, fs.ErrNotExist
 	}
@@ -97,10 +104,14 @@ func readBounded(name string) ([]byte, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() { // opening a fifo would wait for ever
 		return nil, unreadable(errors.New("not a regular file"))
 	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
 	if err == nil && len(data) > maxSettings {
 		err = fmt.Errorf("larger than %d bytes", maxSettings)
@@ -108,7 +119,7 @@ func readBounded(name string) ([]byte, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // a byte order mark
 }
 
 // isNotDir reports a path below something that is no directory: the input is
@@ -145,13 +156,16 @@ func (s *settings) apply(flags, build *pflag.FlagSet) error {
 	return nil
 }
 
-func (s *settings) unknownKey(key string, flags *pflag.FlagSet) error {
+func (s *settings) unknownKey(key string, build *pflag.FlagSet) error {
 	var known []string
-	flags.VisitAll(func(f *pflag.Flag) {
+	build.VisitAll(func(f *pflag.Flag) {
 		if !slices.Contains(notInFile, f.Name) {
 			known = append(known, f.Name)
 		}
 	})
+	if build.Lookup(key) != nil {
+		return usagef("give it as a flag: --"+key, "reading %s: key %q is not for a project to set", s.file, key)
+	}
 	hint := "the keys are the long flags of decant build"
 	if near := nearest(key, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
@@ -159,8 +173,32 @@ func (s *settings) unknownKey(key string, flags *pflag.FlagSet) error {
 	return usagef(hint, "reading %s: unknown key %q", s.file, key)
 }
 
-// pathFlags hold paths: those of a file are relative to the file.
-var pathFlags = []string{"dist", "ca-file"}
+// pathOf returns the path in the value of a flag that has one, and what is in
+// front of it.
+func pathOf(flag, value string) (prefix, path string, ok bool) {
+	switch flag {
+	case "dist":
+		return "", value, true
+	case "output":
+		kind, path, ok := strings.Cut(value, ":")
+		return kind + ":", path, ok
+	}
+	return "", "", false
+}
+
+// confine makes a path of the file one of the file's directory, which it may not
+// leave: a project has no say in what else is on this machine.
+func (s *settings) confine(flag, value string) (string, error) {
+	prefix, path, ok := pathOf(flag, value)
+	if !ok {
+		return value, nil
+	}
+	if !filepath.IsLocal(path) {
+		return "", usagef("give it as a flag: --"+flag+" "+value,
+			"reading %s: key %q: %s is not in the project", s.file, flag, value)
+	}
+	return prefix + filepath.Join(s.dir, path), nil
+}
 
 func (s *settings) set(flags *pflag.FlagSet, f *pflag.Flag, value any) error {
 	texts, err := settingTexts(value)
@@ -171,8 +209,9 @@ func (s *settings) set(flags *pflag.FlagSet, f *pflag.Flag, value any) error {
 		return usagef("give one value", "reading %s: key %q takes no list", s.file, f.Name)
 	}
 	for _, text := range texts {
-		if slices.Contains(pathFlags, f.Name) && !filepath.IsAbs(text) {
-			text = filepath.Join(s.dir, text)
+		text, err := s.confine(f.Name, text)
+		if err != nil {
+			return err
 		}
 		if err := flags.Set(f.Name, text); err != nil {
 			return usagef("", "reading %s: key %q: %w", s.file, f.Name, err)

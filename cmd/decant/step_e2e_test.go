@@ -56,6 +56,15 @@ var stepCases = []stepCase{
 	{name: "prints a lot", build: wellDone + "; yes | head -c 30000000", page: "ok\n", args: []string{"-q"}},
 	{name: "locks its directories", build: wellDone + "; mkdir -p a/b && chmod 0 a/b a", page: "ok\n"},
 	{name: "cannot mount", build: wellDone + "; ! mount -t tmpfs x /mnt 2>/dev/null", page: "ok\n"},
+	{name: "cannot change the host's devices", page: "ok\n",
+		build: wellDone + "; echo x > /dev/null && ! chmod 0666 /dev/null 2>/dev/null && ! touch -d @0 /dev/full 2>/dev/null"},
+	{name: "does not see the package cache", build: wellDone + "; test ! -e /root/.npm", page: "ok\n"},
+	{name: "runs in a bare chroot when told so", args: []string{"--isolation", "chroot"}, page: "ok\n",
+		build: wellDone + `; test ! -e "$HOST_DIR"`},
+	{name: "runs on this machine when told so", args: []string{"--isolation", "none"}, page: "ok\n",
+		build: wellDone + `; (sleep 54321 &)`},
+	{name: "has no secrets without isolation", args: []string{"--isolation", "none", "--secret", "id=x,env=HOST_SECRET"},
+		build: wellDone, code: 64, stderr: []string{"hint: "}},
 	{name: "names no shell's command", build: "nosuchcommand", code: 1, stderr: []string{"exit code 127"}},
 }
 

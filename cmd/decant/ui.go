@@ -54,7 +54,9 @@ type ui struct {
 	w     io.Writer
 	quiet bool
 	bold  bool
-	start time.Time
+	// terminal is set where control characters would be acted on.
+	terminal bool
+	start    time.Time
 
 	live  *mpb.Progress // nil without a terminal
 	layer meter
@@ -73,6 +75,7 @@ func newUI(w io.Writer, o uiOptions) *ui {
 	}
 	f, isFile := w.(*os.File)
 	terminal := isFile && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	u.terminal = terminal
 	u.bold = terminal && os.Getenv("NO_COLOR") == ""
 	if terminal && o.progress == "auto" && !u.quiet {
 		u.live = mpb.New(mpb.WithOutput(w), mpb.WithWidth(72), mpb.WithRefreshRate(100*time.Millisecond))
@@ -236,6 +239,12 @@ func (u *ui) passing() io.Writer {
 	return writerFunc(func(p []byte) (int, error) {
 		u.mu.Lock()
 		defer u.mu.Unlock()
+		if u.terminal {
+			if _, err := u.w.Write(harmless(p)); err != nil {
+				return 0, err
+			}
+			return len(p), nil
+		}
 		return u.w.Write(p)
 	})
 }

@@ -94,6 +94,9 @@ func (s *Sandbox) flatten(ctx context.Context) error {
 	if s.cfg.Flatten == nil {
 		return &RefusedError{Stage: StageCopy, Cause: "there is no copy of the base"}
 	}
+	if err := os.Remove(s.upper()); err != nil { // Flatten makes it
+		return fmt.Errorf("copying the base: %w", err)
+	}
 	if err := s.cfg.Flatten(ctx, s.upper()); err != nil {
 		return fmt.Errorf("copying the base: %w", err)
 	}

@@ -113,7 +113,10 @@ func (b *builder) dev() error {
 	}
 	b.add(fd, "/dev", true)
 	for _, d := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		fd, err := cloneWith("/dev/"+d, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+		// Read-only keeps the inode, which is the host's, from chmod and utimes; the
+		// device itself is written all the same.
+		fd, err := cloneWith("/dev/"+d,
+			unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC|unix.MOUNT_ATTR_RDONLY)
 		switch {
 		case err == nil:
 			b.add(fd, "/dev/"+d, false)

@@ -18,7 +18,7 @@ type Config struct {
 	// is created if missing. On tmpfs builds are faster, on disk they fit; on
 	// overlayfs (a container's own disk) the kernel refuses it as an upper.
 	Dir string
-	// Flatten makes one private, writable tree of Lower at dst, an empty directory.
+	// Flatten makes one private, writable tree of Lower at dst, which does not exist.
 	// It is called at most once, where overlay is refused or with Isolation Chroot.
 	// Without it these are refused.
 	Flatten func(ctx context.Context, dst string) error
