@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -93,6 +94,8 @@ type upload struct {
 	careful bool  // a body has been lost before: ask before sending the next
 	failed  int
 	best    int64 // the farthest that failed has been reset for
+	// broken is an error of the blob's source, which ends the upload.
+	broken atomic.Pointer[sourceError]
 }
 
 // run tries until the blob has arrived, or nothing helps.
@@ -205,6 +208,10 @@ func (u *upload) request(ctx context.Context, method, location string, off, size
 // mend decides what to do about a failure, and waits if that is part of it: done
 // means that the blob has arrived after all, an error that it is for good.
 func (u *upload) mend(ctx context.Context, failure error) (done bool, err error) {
+	if broken := u.broken.Load(); broken != nil {
+		// The registry may have answered first, and can only say that it got too little.
+		return false, broken
+	}
 	var source *sourceError
 	var e *Error
 	if errors.As(failure, &source) || !errors.As(failure, &e) {
@@ -356,11 +363,18 @@ func (m *measured) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF && m.left > 0:
 		cut := &cutError{got: m.off, want: m.off + m.left}
-		return n, &sourceError{fmt.Errorf("reading layer %s: %w", m.u.b.digest, cut)}
+		return n, m.broken(fmt.Errorf("reading layer %s: %w", m.u.b.digest, cut))
 	case err != nil && err != io.EOF:
-		return n, &sourceError{err}
+		return n, m.broken(err)
 	}
 	return n, err
+}
+
+// broken notes an error of the source.
+func (m *measured) broken(err error) error {
+	e := &sourceError{err}
+	m.u.broken.Store(e)
+	return e
 }
 
 func (m *measured) end() error {
@@ -370,10 +384,10 @@ func (m *measured) end() error {
 	n, err := m.ReadCloser.Read(make([]byte, 1))
 	switch {
 	case n > 0:
-		return &sourceError{fmt.Errorf("reading layer %s: it is longer than its %d bytes",
-			m.u.b.digest, m.u.b.size)}
+		return m.broken(fmt.Errorf("reading layer %s: it is longer than its %d bytes",
+			m.u.b.digest, m.u.b.size))
 	case err != nil && err != io.EOF:
-		return &sourceError{err}
+		return m.broken(err)
 	}
 	return io.EOF
 }
