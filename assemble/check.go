@@ -36,6 +36,9 @@ func (b *build) check() error {
 	if err := checkReference("base", b.Base); err != nil {
 		return err
 	}
+	if b.Builder == scratchBase {
+		return usagef("name an image with node", "builder scratch: it has nothing to build with")
+	}
 	if b.Builder != "" {
 		if err := checkReference("builder", b.Builder); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -37,7 +38,7 @@ func (b *build) hostEnv() []string {
 	if b.CABundle != "" {
 		env = setVariable(env, "NODE_EXTRA_CA_CERTS", b.CABundle)
 	}
-	for _, kv := range b.BuildEnv {
+	for _, kv := range slices.Concat(b.Proxies, b.BuildEnv) {
 		name, value, _ := strings.Cut(kv, "=")
 		env = setVariable(env, name, value)
 	}

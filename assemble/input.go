@@ -20,6 +20,8 @@ type input struct {
 	// dist is the absolute directory of the finished site. That of a project is
 	// known once it is built.
 	dist string
+	// output is what a project's build wrote, for messages: dist is temporary.
+	output string
 	// identity names the site between builds: dist, or the project's directory.
 	identity string
 	// name is the directory as the user wrote it, for messages and the plan.
@@ -197,7 +199,13 @@ func (b *build) stages() plan.Plan {
 	for _, s := range b.Secrets {
 		secrets = append(secrets, plan.Mount{Type: plan.MountSecret, ID: s.ID, Target: secretPath(s.ID)})
 	}
+	var env []project.Variable
+	for _, kv := range append(npmrcEnv(b.Secrets), b.BuildEnv...) {
+		name, value, _ := strings.Cut(kv, "=")
+		env = append(env, project.Variable{Name: name, Value: value})
+	}
 	return b.input.project.Plan(project.PlanOptions{
-		Base: b.Base, WebRoot: b.WebRoot, Secrets: secrets, Config: plan.Config(o),
+		Base: b.Base, WebRoot: b.WebRoot, Secrets: secrets, Env: env, NoNetwork: b.NoNetwork,
+		Config: plan.Config(o),
 	})
 }

@@ -34,8 +34,9 @@ type Options struct {
 	BuildCommand   string
 	OutputDir      string // relative to the package
 	// BuildEnv are variables (K=V) and Secrets files that the build step sees, and
-	// the image does not.
+	// the image does not. Proxies are variables too, but of this machine.
 	BuildEnv []string
+	Proxies  []string
 	Secrets  []Secret
 	// CABundle is a file of certificates (PEM) that node trusts in the build step
 	// besides its own; "" is none.

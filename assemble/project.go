@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,8 +58,9 @@ func (b *build) buildProject(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.Progress.Fact("output", path.Join(b.input.name, dir))
 	b.input.dist = filepath.Join(app, filepath.FromSlash(dir))
+	b.input.output = path.Join(filepath.ToSlash(b.input.name), dir)
+	b.Progress.Fact("output", b.input.output)
 	return nil
 }
 
@@ -228,16 +230,21 @@ func (b *build) stepEnv(image []string) []string {
 	if b.CABundle != "" {
 		set("NODE_EXTRA_CA_CERTS", caPath)
 	}
-	for _, s := range b.Secrets {
-		if s.ID == "npmrc" {
-			set("NPM_CONFIG_USERCONFIG", secretPath(s.ID))
-		}
-	}
-	for _, kv := range b.BuildEnv {
+	for _, kv := range slices.Concat(npmrcEnv(b.Secrets), b.Proxies, b.BuildEnv) {
 		name, value, _ := strings.Cut(kv, "=")
 		set(name, value)
 	}
 	return env
+}
+
+// npmrcEnv makes the secret called npmrc npm's own configuration.
+func npmrcEnv(secrets []Secret) []string {
+	for _, s := range secrets {
+		if s.ID == "npmrc" {
+			return []string{"NPM_CONFIG_USERCONFIG=" + secretPath(s.ID)}
+		}
+	}
+	return nil
 }
 
 // caPath is the host's bundle in the sandbox.

@@ -31,6 +31,10 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 	tree, warnings, err := sitecontext.Scan(ctx, b.input.dist, sitecontext.ScanOptions{
 		Prefix: b.webRoot, Parents: b.Base == scratchBase, KeepExec: b.KeepExec,
 	})
+	var refused *sitecontext.ScanError
+	if errors.As(err, &refused) && b.input.output != "" {
+		refused.Dir = b.input.output + ", which the build wrote"
+	}
 	if err != nil {
 		return tree, err
 	}

@@ -70,7 +70,7 @@ func (o *projectOptions) apply(opts *assemble.Options) error {
 	opts.Builder, opts.InstallCommand, opts.BuildCommand = o.builder, o.installCommand, o.buildCommand
 	opts.OutputDir, opts.NoNetwork, opts.Timeout = o.outputDir, o.network == "none", o.timeout
 	opts.Isolation = assemble.Isolation(o.isolation)
-	opts.BuildEnv = append(proxyEnv(), o.env...)
+	opts.BuildEnv, opts.Proxies = o.env, proxyEnv()
 	opts.CABundle = caBundle()
 	for _, text := range o.secrets {
 		s, err := parseSecret(text)

@@ -391,11 +391,11 @@ func TestCancelLeavesNothing(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 	// Nothing of Build runs any more; the runtime may still end what has returned.
-	for range 100 {
+	for range 200 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
-		runtime.Gosched()
+		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }

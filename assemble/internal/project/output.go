@@ -132,6 +132,12 @@ func (p *Project) noOutput(fsys fs.FS) error {
 			e.Candidates = append(e.Candidates, dir)
 		}
 	}
+	for _, dir := range p.OutputDirs {
+		if _, err := followDir(fsys, dir); errors.Is(err, errLinkOut) {
+			e.What += fmt.Sprintf("; %s is %v", dir, err)
+			return e
+		}
+	}
 	if len(e.Candidates) > 0 {
 		e.What += "; there is " + shortList(e.Candidates)
 		e.Fix = fmt.Sprintf("if that is the site, use --output-dir %s", p.relative(e.Candidates[0]))

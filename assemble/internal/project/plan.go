@@ -22,6 +22,10 @@ type PlanOptions struct {
 	Output string
 	// Secrets are mounted in every step that runs something.
 	Secrets []plan.Mount
+	// Env are more variables of these steps.
+	Env []Variable
+	// NoNetwork cuts the build command off.
+	NoNetwork bool
 	// Config is the image's configuration.
 	Config []plan.Step
 }
@@ -31,18 +35,22 @@ type PlanOptions struct {
 func (p *Project) Plan(o PlanOptions) plan.Plan {
 	build := plan.Stage{Name: BuildStage, Base: p.Node.Image, Platform: plan.BuildPlatform,
 		Why: p.Sources.Node, Steps: []plan.Step{plan.Workdir{Dir: Workdir}}}
-	for _, v := range p.Env {
+	for _, v := range slices.Concat(p.Env, o.Env) {
 		build.Steps = append(build.Steps, plan.Env{Name: v.Name, Value: v.Value})
 	}
 	if p.Setup != "" {
 		build.Steps = append(build.Steps, plan.Run{Shell: p.Setup, Mounts: withCache(o.Secrets, NPM),
 			Why: p.Manager.Name.command() + ": " + p.Sources.Manager})
 	}
+	network := ""
+	if o.NoNetwork {
+		network = "none"
+	}
 	build.Steps = append(build.Steps,
 		plan.Copy{Sources: []string{"."}, Dest: "./", Why: p.contextWhy()},
 		plan.Run{Shell: p.Install, Mounts: withCache(o.Secrets, p.Manager.Name),
 			Why: "install: " + p.Sources.Install},
-		plan.Run{Shell: p.Build, Mounts: o.Secrets, Why: "build: " + p.Sources.Build})
+		plan.Run{Shell: p.Build, Mounts: o.Secrets, Network: network, Why: "build: " + p.Sources.Build})
 
 	output := o.Output
 	if output == "" {
