@@ -46,6 +46,9 @@ type ServeOptions struct {
 // does. Nothing of it is left then.
 func Serve(ctx context.Context, o ServeOptions) (err error) {
 	defer o.Listener.Close()
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
 	img, err := hostImage(o.Image, o.Name)
 	if err != nil {
 		return err
@@ -55,9 +58,12 @@ func Serve(ctx context.Context, o ServeOptions) (err error) {
 		return fmt.Errorf("making a directory for the container: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	dir := filepath.Join(temp, "rootfs")
+	dir, boxes := filepath.Join(temp, "rootfs"), filepath.Join(temp, "sandbox")
 	if o.CacheDir != "" {
-		dir = rootfsDir(o.CacheDir)
+		dir, boxes = rootfsDir(o.CacheDir), filepath.Join(o.CacheDir, "run")
+		if err := sandbox.Sweep(boxes); err != nil { // of runs that were killed
+			o.Warn(err.Error())
+		}
 	}
 	store, err := rootfs.OpenStore(dir)
 	if err != nil {
@@ -73,7 +79,7 @@ func Serve(ctx context.Context, o ServeOptions) (err error) {
 		return err
 	}
 	config := sandbox.Config{
-		Lower: root.Layers, Dir: filepath.Join(temp, "sandbox"), Flatten: root.Flatten,
+		Lower: root.Layers, Dir: boxes, Flatten: root.Flatten,
 		Hostname: "decant", Warn: o.Warn,
 	}
 	if o.Chroot {

@@ -193,9 +193,17 @@ func benchSite(ctx context.Context, b *bed.Bed, tmp, name string, tools []tool, 
 		return err
 	}
 	results := map[string]map[string][]figures{}
+	tools = slices.Clone(tools)
 	for run := range runs {
-		for _, t := range tools {
+		for i := 0; i < len(tools); i++ {
+			t := tools[i]
 			r, err := oneRun(ctx, b, tmp, pristine, t, run)
+			if err != nil && i > 0 && !strings.HasPrefix(t.name, "decant") && ctx.Err() == nil {
+				fmt.Fprintf(os.Stderr, "bench: %s: %s is left out: %v\n", name, t.name, err)
+				tools = slices.Delete(tools, i, i+1)
+				i--
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.name, err)
 			}

@@ -738,25 +738,6 @@ func TestSweepTakesOnlyTheDead(t *testing.T) {
 	}
 }
 
-// TestStartIsWithinBudget takes the best of ten, for other work on the machine counts
-// against the rest.
-func TestStartIsWithinBudget(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not a measurement")
-	}
-	s := open(t)
-	best := time.Hour
-	for range 10 {
-		start := time.Now()
-		mustRun(t, s, Step{}, "true")
-		best = min(best, time.Since(start))
-	}
-	t.Logf("a step that does nothing takes %s", best)
-	if best > 50*time.Millisecond {
-		t.Errorf("a step that does nothing takes %s, more than 50 ms", best)
-	}
-}
-
 func BenchmarkStart(b *testing.B) {
 	s := open(b)
 	for b.Loop() {
