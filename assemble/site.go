@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -38,6 +40,9 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 	if err != nil {
 		return tree, err
 	}
+	// What tells decant how to publish the site is no part of it.
+	settings := path.Join(b.webRoot, ".decant.yaml")
+	tree.Entries = slices.DeleteFunc(tree.Entries, func(e layer.Entry) bool { return e.Name == settings })
 	if err := site.CheckNames(tree, b.webRoot, b.AllowSecrets); err != nil {
 		return tree, err
 	}
