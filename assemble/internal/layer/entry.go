@@ -3,12 +3,16 @@ package layer
 // Kind says what an Entry becomes in the tar.
 type Kind uint8
 
-// The kinds of entry a layer can hold. There are no others: devices, sockets
-// and fifos have no place in a layer that decant writes.
+// The kinds of entry a layer can hold. Sockets have no place in a layer.
 const (
 	File Kind = iota
 	Dir
-	Link // a symbolic link
+	Link     // a symbolic link
+	HardLink // another name of a File of the same layer
+	Whiteout // the absence of what lower layers have under the name
+	Fifo
+	CharDevice
+	BlockDevice
 )
 
 // Entry is one name in a layer, with all that decides its bytes.
@@ -18,16 +22,28 @@ const (
 // changed one without reading it.
 type Entry struct {
 	// Name is the path in the image: slash-separated, relative, clean, UTF-8,
-	// without a trailing slash.
+	// without a trailing slash. Of a Whiteout it is what is removed, not the name
+	// that stands for the removal in the tar.
 	Name string
 	Kind Kind
-	// Mode is what the tar says, for files and directories: 0o644, 0o755.
-	Mode uint32
-	// Target is what a Link points to, as it is written into the tar.
+	// Mode is what the tar says of everything but links and whiteouts: permission,
+	// set-uid, set-gid and sticky bits as chmod takes them, 0o644 or 0o4755.
+	Mode     uint32
+	UID, GID uint32
+	// Target is what a Link points to, as it is written into the tar, or the Name of
+	// the File that a HardLink is another name of.
 	Target string
+	// Opaque hides what lower layers have in a Dir.
+	Opaque bool
+	// Major and Minor number a device.
+	Major, Minor uint32
+	// Xattrs are sorted by name, each once.
+	Xattrs []Xattr
 
-	// Source is the file on disk that holds a File's content, relative to the
-	// Dir of the Tree. It is empty for generated content, which is in Data.
+	// Source is the file on disk that holds a File's content, relative to Base, or if
+	// that is empty to the Dir of the Tree. Source is empty for generated content,
+	// which is in Data.
+	Base   string
 	Source string
 	Data   []byte
 
@@ -35,6 +51,12 @@ type Entry struct {
 	MTime int64 // Unix nanoseconds
 	CTime int64 // Unix nanoseconds; 0 on systems that have none
 	Inode uint64
+}
+
+// Xattr is an extended attribute, as security.capability.
+type Xattr struct {
+	Name  string
+	Value []byte
 }
 
 // Tree is what goes into one layer: entries sorted by Name (byte order of the
