@@ -28,6 +28,11 @@ type Options struct {
 	Ports []string
 	// User replaces the base's unless it is nil.
 	User *string
+	// Config sets members of the config's "config" object, ahead of the fields above:
+	// null removes one.
+	Config map[string]json.RawMessage
+	// Author replaces the base's unless it is "".
+	Author string
 	// Annotations are all that the manifest has. They are left out where
 	// HasAnnotations is false.
 	Annotations map[string]string

@@ -2,7 +2,9 @@ package image
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -272,4 +274,29 @@ func FuzzAppendNeverPanics(f *testing.F) {
 			t.Errorf("accepted a config that gives one that does not parse: %v", err)
 		}
 	})
+}
+
+func TestAppendSetsAndRemovesConfig(t *testing.T) {
+	img := mustAppend(t, dockerBase(t), Options{
+		Config: map[string]json.RawMessage{
+			"Cmd": json.RawMessage(`["sh"]`), "Healthcheck": json.RawMessage(`null`), "Labels": json.RawMessage(`{"a":"1"}`),
+		},
+		Labels: map[string]string{"b": "2"}, Author: "me",
+	})
+	var got struct {
+		Author string
+		Config map[string]any
+	}
+	if err := json.Unmarshal(mustRaw(t, img.RawConfigFile), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"Cmd": []any{"sh"}, "Labels": map[string]any{"a": "1", "b": "2"}}
+	for name, value := range want {
+		if !reflect.DeepEqual(got.Config[name], value) {
+			t.Errorf("%s is %v, not %v", name, got.Config[name], value)
+		}
+	}
+	if _, there := got.Config["Healthcheck"]; there || got.Author != "me" {
+		t.Errorf("Healthcheck there: %v, author %q", there, got.Author)
+	}
 }

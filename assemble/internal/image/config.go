@@ -72,6 +72,11 @@ func editConfig(b *base, diffIDs []v1.Hash, o Options) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if o.Author != "" {
+		if err := file.set("author", o.Author); err != nil {
+			return nil, err
+		}
+	}
 	if err := editRuntime(file, o); err != nil {
 		return nil, err
 	}
@@ -148,6 +153,13 @@ func editRuntime(file object, o Options) error {
 	config, err := parseObject(file["config"])
 	if err != nil {
 		return fmt.Errorf("parsing config: %w", err)
+	}
+	for name, value := range o.Config {
+		if string(value) == "null" {
+			delete(config, name)
+		} else {
+			config[name] = value
+		}
 	}
 	if len(o.Env) > 0 {
 		var env []string
