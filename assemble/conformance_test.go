@@ -1,0 +1,138 @@
+package assemble_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/decant-build/decant/testdata/bed"
+)
+
+var updateFrom = flag.String("update-from", "", "write the golden sections of testdata/dockerfile that a "+
+	"builder's results differ from: buildah or decant")
+
+// TestBuildahConforms builds every case with buildah, so that the golden results
+// are not just what decant happens to do. Where buildah does something else, the
+// case says why BuildKit's way is right.
+func TestBuildahConforms(t *testing.T) {
+	if os.Getenv("DECANT_TEST_BUILDAH") != "1" && *updateFrom != "buildah" {
+		t.Skip("takes a minute or two: set DECANT_TEST_BUILDAH=1")
+	}
+	b := openBed(t)
+	bases := conformanceBases(t, b)
+	w := newBuildah(t, b, bases)
+	for _, c := range loadCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			dir := c.unpack(t, t.TempDir())
+			img, err := w.build(t.Context(), c, dir)
+			if err != nil && !isBuildError(err) {
+				t.Fatal(err)
+			}
+			got := c.result(t, bases, img, err)
+			difference := c.compare(got)
+			switch {
+			case difference == "":
+				if c.differs != "" {
+					t.Logf("this buildah does not differ: %s", c.differs)
+				}
+			case c.differs != "":
+				t.Logf("differs, as expected: %s\n%s", c.differs, difference)
+			case *updateFrom == "buildah" && got["want.error"] == "":
+				c.set(t, got)
+			default:
+				t.Errorf("buildah differs (-want +got):\n%s", difference)
+			}
+		})
+	}
+}
+
+// result is what a builder has made, as golden sections.
+func (c *dockerfileCase) result(t *testing.T, bases map[string]v1.Image, img *builtImage, err error) map[string]string {
+	t.Helper()
+	if err != nil {
+		return map[string]string{"want.error": err.Error()}
+	}
+	config, err := normalConfig(img.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{
+		"want.config": config,
+		"want.tree":   treeDiff(baseTree(t, bases, c.base), img.lines()),
+	}
+	if _, ok := c.section("want.history"); ok {
+		if got["want.history"], err = history(img.config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range c.absent {
+		if img.mentions(text) {
+			t.Errorf("%q is in the image", text)
+		}
+	}
+	return got
+}
+
+// compare says how a result differs from the golden one; of an error it looks
+// only whether there is one.
+func (c *dockerfileCase) compare(got map[string]string) string {
+	wantError, fails := c.section("want.error")
+	gotError, failed := got["want.error"]
+	if fails || failed {
+		if fails != failed {
+			return cmp.Diff(wantError, gotError)
+		}
+		return ""
+	}
+	var difference strings.Builder
+	for _, name := range []string{"want.config", "want.tree"} {
+		want, _ := c.section(name)
+		want = strings.ReplaceAll(want, "$ARCH", runtime.GOARCH)
+		difference.WriteString(cmp.Diff(strings.Split(want, "\n"), strings.Split(got[name], "\n")))
+	}
+	return difference.String()
+}
+
+// missing skips a test for want of a real part, or fails it where none may be
+// missing.
+func missing(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("DECANT_TEST_REQUIRE_ALL") == "1" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// openBed gives the test bed, on the systems that can have one.
+func openBed(t testing.TB) *bed.Bed {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the bed is made of Debian packages")
+	}
+	b, err := bed.Open(t.Context(), "", func(s string) { t.Log(s) })
+	if err != nil {
+		missing(t, err.Error())
+	}
+	return b
+}
+
+// needed unwraps what the bed made, or skips.
+func needed[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		var m *bed.MissingError
+		if errors.As(err, &m) {
+			missing(t, m.Error()+": "+m.Hint())
+		}
+		if err != nil {
+			missing(t, err.Error())
+		}
+		return v
+	}
+}

@@ -1,0 +1,5 @@
+package assemble_test
+
+import "errors"
+
+func makeFifo(string) error { return errors.ErrUnsupported }
