@@ -3,9 +3,7 @@ package layer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -138,16 +136,9 @@ func newBuild(tree Tree, o Options) (*build, error) {
 	}
 	b := &build{tree: tree, options: o, jobs: o.jobs(), chunks: cut(tree.Entries),
 		from: origins(tree.Entries)}
-	for i := range tree.Entries {
-		if tree.Entries[i].Source == "" {
-			continue
-		}
-		root, err := os.OpenRoot(tree.Dir)
-		if err != nil {
-			return nil, fmt.Errorf("opening the site's directory: %w", err)
-		}
-		b.root = root
-		break
+	var err error
+	if b.roots, err = openRoots(tree); err != nil {
+		return nil, err
 	}
 	b.old = newReuse(o)
 	b.plan()
@@ -155,11 +146,7 @@ func newBuild(tree Tree, o Options) (*build, error) {
 }
 
 func (b *build) close() error {
-	err := b.old.Close()
-	if b.root != nil {
-		err = errors.Join(err, b.root.Close())
-	}
-	return err
+	return errors.Join(b.old.Close(), b.roots.Close())
 }
 
 // unchanged says whether the earlier build's blob is, as far as its size tells,

@@ -1,9 +1,6 @@
 package layer
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 const (
 	// pieceSize is how much of a large file one chunk holds, and about what a
@@ -36,7 +33,7 @@ func padded(size int64) int64 { return (size + blockSize - 1) / blockSize * bloc
 
 // cut divides the tar into chunks.
 //
-// It looks at names and sizes only, so that the same tree is cut in the same way
+// It looks at names and sizes, of contents and attributes, only, so that the same tree is cut in the same way
 // everywhere. A group ends when it is full, or earlier at a name that its hash
 // chooses: a file that comes, goes or grows then moves the ends of its own
 // group and perhaps the next, while all later chunks stay what they were.
@@ -59,10 +56,7 @@ func cut(entries []Entry) []chunk {
 			first = i + 1
 			continue
 		}
-		n := int64(blockSize)
-		if e.Kind == File {
-			n += padded(e.Size)
-		}
+		n := weight(e)
 		if size > 0 && size+n > pieceSize {
 			end(i)
 		}
@@ -73,6 +67,23 @@ func cut(entries []Entry) []chunk {
 	}
 	end(len(entries))
 	return append(chunks, chunk{first: len(entries)})
+}
+
+// weight is about what a small entry takes in the tar. It leaves out what names
+// and owners take that do not fit into a block.
+func weight(e *Entry) int64 {
+	n := int64(blockSize)
+	if e.Kind == File {
+		n += padded(e.Size)
+	}
+	if len(e.Xattrs) > 0 {
+		size := int64(0)
+		for i := range e.Xattrs {
+			size += int64(len(e.Xattrs[i].Name) + len(e.Xattrs[i].Value))
+		}
+		n += blockSize + padded(size)
+	}
+	return n
 }
 
 // endsGroup chooses names so that one end comes in groupSpread bytes.
@@ -87,27 +98,36 @@ func endsGroup(name string, size int64) bool {
 }
 
 // origins returns for each entry the one whose content gives it its time:
-// itself, or for a precompressed sibling the file it was made from. An origin
-// never comes after the entry.
+// itself, or for a precompressed sibling the file it was made from, or for a hard
+// link the file's. An origin never comes after the entry.
 func origins(entries []Entry) []int {
 	from := make([]int, len(entries))
 	for i := range entries {
 		from[i] = i
-		e := &entries[i]
-		if e.Kind != File {
-			continue
-		}
-		for _, ext := range []string{".gz", ".br", ".zst"} {
-			name, ok := strings.CutSuffix(e.Name, ext)
-			if !ok {
-				continue
-			}
-			o, ok := slices.BinarySearchFunc(entries[:i], name,
-				func(e Entry, name string) int { return compareNames(e.Name, name) })
-			if ok && entries[o].Kind == File {
+		switch e := &entries[i]; e.Kind {
+		case HardLink:
+			if o, ok := find(entries[:i], e.Target); ok {
 				from[i] = from[o]
 			}
+		case File:
+			from[i] = originOf(entries[:i], e.Name, from)
 		}
 	}
 	return from
+}
+
+// originOf returns the origin of the file that comes next.
+func originOf(before []Entry, name string, from []int) int {
+	origin := len(before)
+	for _, ext := range []string{".gz", ".br", ".zst"} {
+		original, ok := strings.CutSuffix(name, ext)
+		if !ok {
+			continue
+		}
+		o, ok := find(before, original)
+		if ok && (before[o].Kind == File || before[o].Kind == HardLink) {
+			origin = from[o]
+		}
+	}
+	return origin
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,21 +70,21 @@ func newComparison(tree Tree, o Options) *comparison {
 // run reads the doubtful files, several at a time. It returns errDiffers if one
 // is not as it was.
 func (c *comparison) run(ctx context.Context, jobs int) (err error) {
-	root, err := os.OpenRoot(c.tree.Dir)
+	from, err := openRoots(c.tree)
 	if err != nil {
-		return fmt.Errorf("opening the site's directory: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
+	defer func() { err = errors.Join(err, from.Close()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(jobs, len(c.doubtful)) {
-		g.Go(func() error { return c.read(ctx, root) })
+		g.Go(func() error { return c.read(ctx, from) })
 	}
 	return g.Wait()
 }
 
 // read reads one doubtful file after the other, until there are no more.
-func (c *comparison) read(ctx context.Context, root *os.Root) (err error) {
-	s := source{root: root}
+func (c *comparison) read(ctx context.Context, from roots) (err error) {
+	s := source{roots: from}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	buf := make([]byte, pieceSize)
 	for {

@@ -13,7 +13,7 @@ import (
 
 // recordMagic is the version of all that a record depends on: its format, and
 // how the tar is cut into chunks and written.
-const recordMagic = "decant layer record 2\n"
+const recordMagic = "decant layer record 3\n"
 
 // maxRecord bounds what DecodeRecord reads: about a million files.
 const maxRecord = 256 << 20
@@ -30,9 +30,11 @@ func (r *Record) Encode(w io.Writer) error {
 	b = appendString(b, string(r.compression))
 	b = binary.AppendVarint(b, r.scannedAt)
 	b = append(append(b, r.digest[:]...), r.diffID[:]...)
+	bases := basesOf(r.entries)
+	b = bases.append(b)
 	b = binary.AppendUvarint(b, uint64(len(r.entries)))
 	for i := range r.entries {
-		b = appendEntry(b, &r.entries[i], &r.sums[i])
+		b = appendEntry(b, &r.entries[i], &r.sums[i], bases)
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.chunks)))
 	for i := range r.chunks {
@@ -55,29 +57,82 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// appendEntry writes only what matters for the kind. A source that the name ends
-// in, which is the rule, takes its length.
-func appendEntry(b []byte, e *Entry, sum *sum256) []byte {
+// A baseTable numbers the Bases of entries as they come.
+type baseTable struct {
+	names  []string
+	number map[string]int
+}
+
+func basesOf(entries []Entry) *baseTable {
+	t := &baseTable{number: make(map[string]int)}
+	for i := range entries {
+		e := &entries[i]
+		if _, ok := t.number[e.Base]; !ok && e.Kind == File && e.Source != "" {
+			t.number[e.Base] = len(t.names)
+			t.names = append(t.names, e.Base)
+		}
+	}
+	return t
+}
+
+// append writes the table, which is that of all sources in the record.
+func (t *baseTable) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(t.names)))
+	for _, name := range t.names {
+		b = appendString(b, name)
+	}
+	return b
+}
+
+// appendEntry writes only what matters for the kind.
+func appendEntry(b []byte, e *Entry, sum *sum256, bases *baseTable) []byte {
 	b = appendString(b, e.Name)
 	b = append(b, byte(e.Kind))
+	if e.Kind == Whiteout {
+		return b
+	}
 	b = binary.AppendUvarint(b, uint64(e.Mode))
+	b = binary.AppendUvarint(b, uint64(e.UID))
+	b = binary.AppendUvarint(b, uint64(e.GID))
+	b = binary.AppendUvarint(b, uint64(len(e.Xattrs)))
+	for i := range e.Xattrs {
+		b = appendString(b, e.Xattrs[i].Name)
+		b = appendString(b, string(e.Xattrs[i].Value))
+	}
 	switch e.Kind {
-	case Link:
+	case Link, HardLink:
 		b = appendString(b, e.Target)
+	case Dir:
+		opaque := byte(0)
+		if e.Opaque {
+			opaque = 1
+		}
+		b = append(b, opaque)
+	case CharDevice, BlockDevice:
+		b = binary.AppendUvarint(b, uint64(e.Major))
+		b = binary.AppendUvarint(b, uint64(e.Minor))
 	case File:
 		b = append(b, sum[:]...)
-		b = binary.AppendUvarint(b, uint64(e.Size))
-		if strings.HasSuffix(e.Name, e.Source) {
-			b = binary.AppendUvarint(b, uint64(len(e.Source))<<1|1)
-		} else {
-			b = binary.AppendUvarint(b, uint64(len(e.Source))<<1)
-			b = append(b, e.Source...)
-		}
-		if e.Source != "" {
-			b = binary.AppendVarint(b, e.MTime)
-			b = binary.AppendVarint(b, e.CTime)
-			b = binary.AppendUvarint(b, e.Inode)
-		}
+		b = appendSource(b, e, bases)
+	}
+	return b
+}
+
+// appendSource writes the size of a file and where it lies. A source that the
+// name ends in, which is the rule, takes its length.
+func appendSource(b []byte, e *Entry, bases *baseTable) []byte {
+	b = binary.AppendUvarint(b, uint64(e.Size))
+	if strings.HasSuffix(e.Name, e.Source) {
+		b = binary.AppendUvarint(b, uint64(len(e.Source))<<1|1)
+	} else {
+		b = binary.AppendUvarint(b, uint64(len(e.Source))<<1)
+		b = append(b, e.Source...)
+	}
+	if e.Source != "" {
+		b = binary.AppendUvarint(b, uint64(bases.number[e.Base]))
+		b = binary.AppendVarint(b, e.MTime)
+		b = binary.AppendVarint(b, e.CTime)
+		b = binary.AppendUvarint(b, e.Inode)
 	}
 	return b
 }
@@ -131,7 +186,11 @@ func decodeBody(body string) (*Record, error) {
 	r := &Record{compression: Compression(d.string()), scannedAt: d.varint()}
 	d.bytes(r.digest[:])
 	d.bytes(r.diffID[:])
-	n := d.count(3) // a name's length, a kind, a mode
+	d.bases = make([]string, d.count(1))
+	for i := range d.bases {
+		d.bases[i] = d.string()
+	}
+	n := d.count(3) // a name of one byte and its length, a kind
 	r.entries, r.sums = make([]Entry, n), make([]sum256, n)
 	for i := range r.entries {
 		d.entry(&r.entries[i], &r.sums[i])
@@ -140,7 +199,7 @@ func decodeBody(body string) (*Record, error) {
 	for i := range r.chunks {
 		c := &r.chunks[i]
 		c.rawSize = d.size()
-		c.rawCRC = d.uint32()
+		c.rawCRC = d.fixed32()
 		c.size = d.size()
 		d.bytes(c.sum[:])
 		c.state = []byte(d.string())
@@ -173,109 +232,13 @@ func (r *Record) consistent() bool {
 			return false
 		}
 		left -= e.Size / pieceSize
-		if why, _ := faultOf(e); why != "" && (e.Kind != File || e.Source != "") {
-			return false
+		why, _ := headerFault(e)
+		if why == "" && e.Kind == File && e.Source != "" { // else it is without its data
+			why = contentFault(e)
 		}
-		if i > 0 && compareNames(r.entries[i-1].Name, e.Name) >= 0 {
+		if why != "" || i > 0 && Compare(r.entries[i-1].Name, e.Name) >= 0 {
 			return false
 		}
 	}
 	return len(cut(r.entries)) == len(r.chunks)
-}
-
-// A decoder takes a record apart. After a failure it returns zeros.
-type decoder struct {
-	rest   string
-	failed bool
-}
-
-func (d *decoder) take(n uint64) string {
-	if d.failed || n > uint64(len(d.rest)) {
-		d.failed, d.rest = true, ""
-		return ""
-	}
-	s := d.rest[:n]
-	d.rest = d.rest[n:]
-	return s
-}
-
-func (d *decoder) uvarint() uint64 {
-	var n uint64
-	for shift := uint(0); shift < 64; shift += 7 {
-		s := d.take(1)
-		if s == "" {
-			return 0
-		}
-		n |= uint64(s[0]&0x7f) << shift
-		if s[0] < 0x80 {
-			return n
-		}
-	}
-	d.failed = true
-	return 0
-}
-
-func (d *decoder) varint() int64 {
-	n := d.uvarint()
-	return int64(n>>1) ^ -int64(n&1)
-}
-
-func (d *decoder) size() int64 {
-	n := d.uvarint()
-	if n > maxRecordedSize {
-		d.failed = true
-		return 0
-	}
-	return int64(n)
-}
-
-// count reads the number of items that take at least width bytes each.
-func (d *decoder) count(width int) int {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)/width) {
-		d.failed = true
-		return 0
-	}
-	return int(n)
-}
-
-func (d *decoder) string() string { return d.take(d.uvarint()) }
-
-func (d *decoder) bytes(dst []byte) { copy(dst, d.take(uint64(len(dst)))) }
-
-func (d *decoder) uint32() uint32 {
-	var b [4]byte
-	d.bytes(b[:])
-	return binary.BigEndian.Uint32(b[:])
-}
-
-func (d *decoder) entry(e *Entry, sum *sum256) {
-	e.Name = d.string()
-	var kind [1]byte
-	d.bytes(kind[:])
-	e.Kind = Kind(kind[0])
-	e.Mode = uint32(d.uvarint())
-	switch e.Kind {
-	case Link:
-		e.Target = d.string()
-	case File:
-		d.bytes(sum[:])
-		e.Size = d.size()
-		e.Source = d.source(e.Name)
-		if e.Source != "" {
-			e.MTime, e.CTime, e.Inode = d.varint(), d.varint(), d.uvarint()
-		}
-	}
-}
-
-func (d *decoder) source(name string) string {
-	n := d.uvarint()
-	if n&1 == 0 {
-		return d.take(n >> 1)
-	}
-	if n>>1 > uint64(len(name)) {
-		d.failed = true
-		return ""
-	}
-	return name[len(name)-int(n>>1):]
 }

@@ -23,7 +23,7 @@ func (e *EntryError) Hint() string { return e.Way }
 
 // ChangedError says that a file is not, or is no longer, what the scan saw.
 type ChangedError struct {
-	Path string // relative to the Dir of the Tree
+	Path string // relative to the Dir of the Tree, absolute for a source with a Base
 	What string // what happened to it, as a verb: "grew"
 }
 

@@ -69,7 +69,7 @@ func scan(t testing.TB, dir string) Tree {
 }
 
 func sortEntries(entries []Entry) {
-	slices.SortFunc(entries, func(a, b Entry) int { return compareNames(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b Entry) int { return Compare(a.Name, b.Name) })
 }
 
 // settled is a tree whose files were all written long before the scan, as far as

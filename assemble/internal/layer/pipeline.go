@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"hash"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -23,7 +22,7 @@ type build struct {
 	tree    Tree
 	options Options
 	jobs    int
-	root    *os.Root // of the tree; nil if nothing is read
+	roots   roots
 	spool   *spool
 	old     *reuse // nil for none
 

@@ -1,9 +1,11 @@
 package layer
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"time"
 )
 
@@ -65,7 +67,7 @@ func trusted(e *Entry, scannedAt int64) bool {
 
 // sameStat says whether two files on disk are one and the same, unchanged.
 func sameStat(a, b *Entry) bool {
-	return a.Source != "" && a.Source == b.Source && a.Size == b.Size &&
+	return a.Source != "" && a.Source == b.Source && a.Base == b.Base && a.Size == b.Size &&
 		a.MTime == b.MTime && a.CTime == b.CTime && a.Inode == b.Inode
 }
 
@@ -75,12 +77,30 @@ func sameHeader(a, b *Entry) bool {
 		return false
 	}
 	switch a.Kind {
-	case Link:
-		return a.Target == b.Target
+	case Whiteout:
+		return true
+	case Link: // which has no mode
+		return a.Target == b.Target && a.UID == b.UID && a.GID == b.GID &&
+			sameXattrs(a.Xattrs, b.Xattrs)
+	case HardLink:
+		return a.Target == b.Target && sameOwnership(a, b)
 	case File:
-		return a.Size == b.Size && a.Mode == b.Mode
+		return a.Size == b.Size && sameOwnership(a, b)
+	case Dir:
+		return a.Opaque == b.Opaque && sameOwnership(a, b)
 	}
-	return a.Mode == b.Mode
+	return a.Major == b.Major && a.Minor == b.Minor && sameOwnership(a, b)
+}
+
+// sameOwnership says whether two entries have the same mode, owner and attributes.
+func sameOwnership(a, b *Entry) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && sameXattrs(a.Xattrs, b.Xattrs)
+}
+
+func sameXattrs(a, b []Xattr) bool {
+	return slices.EqualFunc(a, b, func(x, y Xattr) bool {
+		return x.Name == y.Name && bytes.Equal(x.Value, y.Value)
+	})
 }
 
 // knows says whether entry i of the record has the content of e, as far as can be

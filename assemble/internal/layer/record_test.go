@@ -161,7 +161,7 @@ func TestDecodeRecordRefuses(t *testing.T) {
 	good := encoded(t, r)
 	for name, b := range map[string][]byte{
 		"nothing":         nil,
-		"another version": bytes.Replace(good, []byte("record 2"), []byte("record 1"), 1),
+		"another version": bytes.Replace(good, []byte("record 3"), []byte("record 2"), 1),
 		"a flipped bit":   flip(good, headSize+3),
 		"a short one":     good[:len(good)-1],
 		"a long one":      append(good[:len(good):len(good)], 0),

@@ -10,13 +10,52 @@ import (
 	"slices"
 )
 
+// roots are the directories that files are read from, by Base; "" is the Dir of
+// the Tree. Several sources may read from them at a time.
+type roots map[string]*os.Root
+
+// openRoots opens the directories of the files of a tree, each once.
+func openRoots(tree Tree) (roots, error) {
+	r := make(roots)
+	for i := range tree.Entries {
+		e := &tree.Entries[i]
+		if e.Kind != File || e.Source == "" || r[e.Base] != nil {
+			continue
+		}
+		dir := e.Base
+		if dir == "" {
+			dir = tree.Dir
+		}
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			err = fmt.Errorf("opening the directory of the files: %w", err)
+			return nil, errors.Join(err, r.Close())
+		}
+		r[e.Base] = root
+	}
+	return r, nil
+}
+
+// Close closes the directories; it may be called of nil.
+func (r roots) Close() error {
+	var err error
+	for _, root := range r {
+		err = errors.Join(err, root.Close())
+	}
+	return err
+}
+
+// file names the source of an entry in errors: as it is in the directory of the
+// user, and in full when it lies elsewhere.
+func (e *Entry) file() string { return filepath.Join(e.Base, e.Source) }
+
 // A source reads the files of a tree. It keeps the last directory open: the
 // entries of a chunk mostly lie in the same one, and os.Root otherwise walks a
-// path element by element. Not for concurrent use; several may share a root.
+// path element by element. Not for concurrent use.
 type source struct {
-	root *os.Root // nil when no entry has a Source
-	dir  string
-	sub  *os.Root // of dir; nil for none
+	roots     roots
+	base, dir string
+	sub       *os.Root // of dir; nil for none
 }
 
 func (s *source) Close() error {
@@ -45,9 +84,9 @@ func (s *source) append(dst []byte, e *Entry, offset, n int64) ([]byte, error) {
 	switch {
 	case n == 0:
 	case errors.Is(err, io.EOF):
-		return dst[:at], &ChangedError{Path: e.Source, What: "shrank"}
+		return dst[:at], &ChangedError{Path: e.file(), What: "shrank"}
 	case err != nil:
-		return dst[:at], fmt.Errorf("reading %q: %w", e.Source, err)
+		return dst[:at], fmt.Errorf("reading %q: %w", e.file(), err)
 	}
 	if err := checkStat(f, e); err != nil {
 		return dst[:at], err
@@ -75,9 +114,9 @@ func (s *source) each(e *Entry, buf []byte, fn func(piece []byte) error) error {
 		piece := buf[:min(left, pieceSize)]
 		if _, err := io.ReadFull(f, piece); errors.Is(err, io.EOF) ||
 			errors.Is(err, io.ErrUnexpectedEOF) {
-			return &ChangedError{Path: e.Source, What: "shrank"}
+			return &ChangedError{Path: e.file(), What: "shrank"}
 		} else if err != nil {
-			return fmt.Errorf("reading %q: %w", e.Source, err)
+			return fmt.Errorf("reading %q: %w", e.file(), err)
 		}
 		if err := fn(piece); err != nil {
 			return err
@@ -89,7 +128,7 @@ func (s *source) each(e *Entry, buf []byte, fn func(piece []byte) error) error {
 // open opens the file of an entry and checks that it is the one that was scanned.
 func (s *source) open(e *Entry) (*os.File, error) {
 	dir, base := filepath.Split(e.Source)
-	in, err := s.enter(filepath.Clean(dir))
+	in, err := s.enter(e.Base, filepath.Clean(dir))
 	if err != nil {
 		return nil, openError(e, err)
 	}
@@ -98,7 +137,7 @@ func (s *source) open(e *Entry) (*os.File, error) {
 		if info, err := in.Lstat(base); err != nil {
 			return nil, openError(e, err)
 		} else if !info.Mode().IsRegular() {
-			return nil, &ChangedError{Path: e.Source, What: "was replaced"}
+			return nil, &ChangedError{Path: e.file(), What: "was replaced"}
 		}
 	}
 	f, err := in.OpenFile(base, openFlags, 0)
@@ -112,35 +151,35 @@ func (s *source) open(e *Entry) (*os.File, error) {
 	return f, nil
 }
 
-func (s *source) enter(dir string) (*os.Root, error) {
+func (s *source) enter(base, dir string) (*os.Root, error) {
 	if dir == "." {
-		return s.root, nil
+		return s.roots[base], nil
 	}
-	if s.sub != nil && s.dir == dir {
+	if s.sub != nil && s.base == base && s.dir == dir {
 		return s.sub, nil
 	}
 	if err := s.Close(); err != nil {
 		return nil, err
 	}
-	sub, err := s.root.OpenRoot(dir)
+	sub, err := s.roots[base].OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	s.dir, s.sub = dir, sub
+	s.base, s.dir, s.sub = base, dir, sub
 	return sub, nil
 }
 
 func openError(e *Entry, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &ChangedError{Path: e.Source, What: "vanished"}
+		return &ChangedError{Path: e.file(), What: "vanished"}
 	}
-	return fmt.Errorf("reading %q: %w", e.Source, err)
+	return fmt.Errorf("reading %q: %w", e.file(), err)
 }
 
 func checkStat(f *os.File, e *Entry) error {
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("reading %q: %w", e.Source, err)
+		return fmt.Errorf("reading %q: %w", e.file(), err)
 	}
 	what := ""
 	switch inode := inodeOf(info); {
@@ -155,5 +194,5 @@ func checkStat(f *os.File, e *Entry) error {
 	default:
 		return nil
 	}
-	return &ChangedError{Path: e.Source, What: what}
+	return &ChangedError{Path: e.file(), What: what}
 }

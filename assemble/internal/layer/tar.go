@@ -10,8 +10,22 @@ import (
 // year2000 is 2000-01-01 00:00:00 UTC: the time of all that has no content.
 const year2000 = 946684800
 
-// maxOctal is the largest number that the size field of USTAR holds.
-const maxOctal = 1<<33 - 1
+// The largest numbers that the size and the owner fields of USTAR hold.
+const (
+	maxOctal      = 1<<33 - 1
+	maxOctalOwner = 1<<21 - 1
+)
+
+// Names that stand for what a layer takes away, by the OCI image specification
+// (layer.md, "Whiteouts").
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+)
+
+// whiteoutMode is what tells nobody anything, as what has it is never unpacked,
+// but lets a plain tar reader remove it.
+const whiteoutMode = 0o600
 
 // contentTime derives a file's time from the sha256 of its content. 29 bits of
 // seconds are 17 years, so it never lies in the future.
@@ -33,38 +47,92 @@ const (
 	majorField, minorField = 329, 337
 )
 
+// A block is what one header block says, but for its time.
+type block struct {
+	name         string
+	kind         byte
+	mode         uint32
+	uid, gid     uint32
+	size         int64
+	target       string
+	major, minor uint32
+}
+
+// blockOf returns what the header of an entry says.
+func blockOf(e *Entry) block {
+	b := block{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID}
+	switch e.Kind {
+	case File:
+		b.kind, b.size = '0', e.Size
+	case Dir:
+		b.kind, b.name = '5', e.Name+"/"
+	case Link:
+		b.kind, b.mode, b.target = '2', 0o777, e.Target
+	case HardLink:
+		b.kind, b.target = '1', e.Target
+	case Whiteout:
+		dir, base := path.Split(e.Name)
+		b = block{name: dir + whiteoutPrefix + base, kind: '0', mode: whiteoutMode}
+	case Fifo:
+		b.kind = '6'
+	case CharDevice:
+		b.kind, b.major, b.minor = '3', e.Major, e.Minor
+	case BlockDevice:
+		b.kind, b.major, b.minor = '4', e.Major, e.Minor
+	}
+	return b
+}
+
 // appendHeader appends an entry's header, but for its time: stamp completes the
 // last block of it. Its length does not depend on the time.
 func appendHeader(dst []byte, e *Entry) []byte {
-	name, kind, mode, size := e.Name, byte('0'), e.Mode, e.Size
-	switch e.Kind {
-	case File:
-	case Dir:
-		name, kind, size = name+"/", '5', 0
-	case Link:
-		kind, mode, size = '2', 0o777, 0
-	}
-	var records []byte
-	if !fits(name, nameLen) {
-		records = appendRecord(records, "path", name)
-	}
-	if e.Kind == Link && !fits(e.Target, targetLen) {
-		records = appendRecord(records, "linkpath", e.Target)
-	}
-	if size > maxOctal {
-		records = appendRecord(records, "size", strconv.FormatInt(size, 10))
-		size = 0
+	b := blockOf(e)
+	records := b.moveRecords()
+	for i := range e.Xattrs {
+		records = appendRecord(records, "SCHILY.xattr."+e.Xattrs[i].Name, string(e.Xattrs[i].Value))
 	}
 	if len(records) > 0 {
-		dst = appendBlock(dst, "PaxHeaders.0/"+path.Base(name), 'x', 0, int64(len(records)), "")
+		dst = appendBlock(dst, block{name: "PaxHeaders.0/" + path.Base(b.name), kind: 'x',
+			size: int64(len(records))})
 		stamp(dst[len(dst)-blockSize:], 0)
 		dst = pad(append(dst, records...), int64(len(records)))
 	}
-	target := ""
-	if e.Kind == Link {
-		target = e.Target
+	return appendBlock(dst, b)
+}
+
+// appendOpaque appends what hides the lower layers' part of a directory: a whole
+// entry, which stands right behind that of the directory, so that no unpacker
+// hides what the layer itself has in it.
+func appendOpaque(dst []byte, dir string) []byte {
+	e := Entry{Name: dir + "/" + opaqueName, Mode: whiteoutMode}
+	dst = appendHeader(dst, &e)
+	stamp(dst[len(dst)-blockSize:], year2000)
+	return dst
+}
+
+// moveRecords returns the PAX records of what does not fit into the block, and
+// takes out of it the numbers that they have. Names stay as far as they fit.
+func (b *block) moveRecords() []byte {
+	var records []byte
+	if !fits(b.name, nameLen) {
+		records = appendRecord(records, "path", b.name)
 	}
-	return appendBlock(dst, name, kind, mode, size, target)
+	if !fits(b.target, targetLen) {
+		records = appendRecord(records, "linkpath", b.target)
+	}
+	if b.size > maxOctal {
+		records = appendRecord(records, "size", strconv.FormatInt(b.size, 10))
+		b.size = 0
+	}
+	if b.uid > maxOctalOwner {
+		records = appendRecord(records, "uid", strconv.FormatUint(uint64(b.uid), 10))
+		b.uid = 0
+	}
+	if b.gid > maxOctalOwner {
+		records = appendRecord(records, "gid", strconv.FormatUint(uint64(b.gid), 10))
+		b.gid = 0
+	}
+	return records
 }
 
 // fits says whether s can stand in a field of USTAR, which is ASCII.
@@ -88,22 +156,20 @@ func appendRecord(dst []byte, key, value string) []byte {
 
 // appendBlock appends one block without time and checksum. A name or target
 // that does not fit is written as far as it does; its PAX record counts.
-func appendBlock(
-	dst []byte, name string, kind byte, mode uint32, size int64, target string,
-) []byte {
+func appendBlock(dst []byte, h block) []byte {
 	at := len(dst)
 	dst = append(dst, make([]byte, blockSize)...)
 	b := dst[at:]
-	copyASCII(b[nameField:nameField+nameLen], name)
-	octal(b[modeField:], 8, int64(mode))
-	octal(b[uidField:], 8, 0)
-	octal(b[gidField:], 8, 0)
-	octal(b[sizeField:], 12, size)
-	b[typeField] = kind
-	copyASCII(b[targetField:targetField+targetLen], target)
+	copyASCII(b[nameField:nameField+nameLen], h.name)
+	octal(b[modeField:], 8, int64(h.mode))
+	octal(b[uidField:], 8, int64(h.uid))
+	octal(b[gidField:], 8, int64(h.gid))
+	octal(b[sizeField:], 12, h.size)
+	b[typeField] = h.kind
+	copyASCII(b[targetField:targetField+targetLen], h.target)
 	copy(b[magicField:], "ustar\x0000")
-	octal(b[majorField:], 8, 0)
-	octal(b[minorField:], 8, 0)
+	octal(b[majorField:], 8, int64(h.major))
+	octal(b[minorField:], 8, int64(h.minor))
 	return dst
 }
 

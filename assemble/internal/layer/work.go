@@ -20,7 +20,7 @@ type worker struct {
 
 func (b *build) newWorker() (*worker, error) {
 	enc, err := newEncoder(b.options.Compression)
-	return &worker{build: b, source: source{root: b.root}, encoder: enc,
+	return &worker{build: b, source: source{roots: b.roots}, encoder: enc,
 		crc: crc32.MakeTable(crc32.Castagnoli)}, err
 }
 
@@ -99,10 +99,10 @@ func (w *worker) findChanged(c chunk) error {
 			return err
 		}
 		if sum256(h.Sum(nil)) != w.sums[i] {
-			return &ChangedError{Path: e.Source, What: "changed"}
+			return &ChangedError{Path: e.file(), What: "changed"}
 		}
 	}
-	return &ChangedError{Path: w.tree.Entries[c.first].Source, What: "changed"}
+	return &ChangedError{Path: w.tree.Entries[c.first].file(), What: "changed"}
 }
 
 // fill writes the tar bytes of a chunk. With trust it does not hash what is known
@@ -132,8 +132,7 @@ func (w *worker) fillEntry(ctx context.Context, p *part, i int, trust bool) erro
 	p.raw = appendHeader(p.raw, e)
 	header := len(p.raw)
 	if e.Kind != File {
-		stamp(p.raw[header-blockSize:], year2000)
-		return nil
+		return w.finishEntry(ctx, p, i)
 	}
 	var err error
 	if p.raw, err = w.source.append(p.raw, e, 0, e.Size); err != nil {
@@ -154,6 +153,23 @@ func (w *worker) fillEntry(ctx context.Context, p *part, i int, trust bool) erro
 	return nil
 }
 
+// finishEntry completes an entry without content, whose header ends the part.
+func (w *worker) finishEntry(ctx context.Context, p *part, i int) error {
+	e, time := &w.tree.Entries[i], int64(year2000)
+	if e.Kind == HardLink {
+		// Unpackers set the time of what the link leads to.
+		var err error
+		if time, err = w.timeOf(ctx, i); err != nil {
+			return err
+		}
+	}
+	stamp(p.raw[len(p.raw)-blockSize:], time)
+	if e.Opaque {
+		p.raw = appendOpaque(p.raw, e.Name)
+	}
+	return nil
+}
+
 func (w *worker) countRead(e *Entry, n int64) {
 	if e.Source != "" {
 		w.readBytes.Add(n)
@@ -165,7 +181,7 @@ func (w *worker) countRead(e *Entry, n int64) {
 func (b *build) settle(i int, sum sum256) error {
 	if b.known[i] {
 		if b.sums[i] != sum {
-			return &ChangedError{Path: b.tree.Entries[i].Source, What: "changed"}
+			return &ChangedError{Path: b.tree.Entries[i].file(), What: "changed"}
 		}
 		return nil
 	}
@@ -176,7 +192,8 @@ func (b *build) settle(i int, sum sum256) error {
 	return nil
 }
 
-// timeOf returns the time of a file, whose own content is settled. It waits for
+// timeOf returns the time of a file, whose own content is settled, or of a hard
+// link. It waits for
 // that of its origin, which an earlier chunk has: workers take chunks in order,
 // so the earliest one under way never waits.
 func (w *worker) timeOf(ctx context.Context, i int) (int64, error) {
@@ -258,7 +275,7 @@ func (w *worker) fillPiece(ctx context.Context, p *part, c chunk, trust bool) er
 	w.countRead(e, n)
 	l := w.large[i]
 	if hashed && maphash.Bytes(l.seed, p.raw[at:]) != l.fingerprints[c.piece] {
-		return &ChangedError{Path: e.Source, What: "changed"}
+		return &ChangedError{Path: e.file(), What: "changed"}
 	}
 	if offset+n == e.Size {
 		p.raw = pad(p.raw, e.Size)
@@ -269,7 +286,7 @@ func (w *worker) fillPiece(ctx context.Context, p *part, c chunk, trust bool) er
 // prehash hashes the large files ahead of the workers, which do it themselves
 // when they come first.
 func (b *build) prehash(ctx context.Context) (err error) {
-	w := &worker{build: b, source: source{root: b.root}}
+	w := &worker{build: b, source: source{roots: b.roots}}
 	defer func() { err = errors.Join(err, w.source.Close()) }()
 	for i := range b.tree.Entries {
 		if b.large[i] == nil || b.known[i] {
