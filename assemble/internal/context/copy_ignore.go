@@ -53,6 +53,15 @@ func readLines(root *os.Root) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	data, err := readIgnored(f)
+	if err != nil {
+		return nil, err
+	}
+	return ignorefile.ReadAll(bytes.NewReader(data))
+}
+
+// readIgnored reads an open ignore file.
+func readIgnored(f *os.File) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -67,7 +76,7 @@ func readLines(root *os.Root) ([]string, error) {
 	if len(data) > maxIgnoreBytes {
 		return nil, fmt.Errorf("it has more than %d KiB", maxIgnoreBytes>>10)
 	}
-	return ignorefile.ReadAll(bytes.NewReader(data))
+	return data, nil
 }
 
 // matches is what patterns said of a directory. Those of what is in it build on it.
@@ -80,21 +89,21 @@ type ignore struct {
 	dirs    map[string]matches
 }
 
-// newIgnore compiles the patterns of the project's file and the caller's.
-func newIgnore(lines, more []string) (*ignore, *Problem) {
+// newIgnore compiles the patterns of the ignore file called file, and the caller's.
+func newIgnore(file string, lines, more []string) (*ignore, *Problem) {
 	for i, pattern := range slices.Concat(lines, more) {
 		if err := checkPattern(pattern); err != nil {
 			p := &Problem{What: fmt.Sprintf("the pattern %s is malformed", quote(pattern)),
 				way: "mend or remove the pattern"}
 			if i < len(lines) {
-				p.Path = ignoreFile
+				p.Path = file
 			}
 			return nil, p
 		}
 	}
 	matcher, err := patternmatcher.New(slices.Concat(lines, more))
 	if err != nil {
-		return nil, &Problem{Path: ignoreFile, What: err.Error()}
+		return nil, &Problem{Path: file, What: err.Error()}
 	}
 	g := &ignore{matcher: matcher, dirs: map[string]matches{}}
 	for _, p := range matcher.Patterns() {

@@ -213,7 +213,7 @@ func TestIgnoreReadsEveryDirectoryThatHoldsAnException(t *testing.T) {
 	for range 20000 {
 		lines := []string{pick(elements, 3), "!" + pick(elements, 4), "!" + pick(elements, 4)}
 		random.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
-		g, problem := newIgnore(lines, nil)
+		g, problem := newIgnore(ignoreFile, lines, nil)
 		if problem != nil {
 			t.Fatalf("%q: %s", lines, problem)
 		}
@@ -236,7 +236,7 @@ func TestIgnoreReadsEveryDirectoryThatHoldsAnException(t *testing.T) {
 }
 
 func TestIgnoreDoesNotReadDirectoriesWithoutExceptions(t *testing.T) {
-	g, problem := newIgnore([]string{"*", "!src/app", "!*.json", "!lib/*/x"}, nil)
+	g, problem := newIgnore(ignoreFile, []string{"*", "!src/app", "!*.json", "!lib/*/x"}, nil)
 	if problem != nil {
 		t.Fatal(problem)
 	}

@@ -61,7 +61,7 @@ func newView(ctx context.Context, root *os.Root, o CopyOptions) (*view, error) {
 	}
 	lines, problem := readIgnoreFile(root)
 	if problem == nil {
-		v.ignore, problem = newIgnore(lines, o.Ignore)
+		v.ignore, problem = newIgnore(ignoreFile, lines, o.Ignore)
 	}
 	if problem != nil {
 		v.problems.add(*problem)

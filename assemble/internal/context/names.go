@@ -19,21 +19,30 @@ const (
 // nameFault says what is wrong with a name, and what to do about it. element is
 // the last one of path, the name in the image.
 func nameFault(path, element string) (what, way string) {
+	what = pathFault(path, element)
+	if what == "" && strings.ContainsFunc(element, unicode.IsControl) {
+		what = "its name has a control character"
+	}
+	if what == "" {
+		return "", ""
+	}
+	return what, wayRename
+}
+
+// pathFault says why no layer can have a name. element is the last one of path.
+func pathFault(path, element string) string {
 	switch {
 	case !utf8.ValidString(element):
-		return "its name is not UTF-8", wayRename
-	case strings.ContainsFunc(element, unicode.IsControl):
-		return "its name has a control character", wayRename
+		return "its name is not UTF-8"
 	case strings.HasPrefix(element, ".wh."):
-		return "a name that begins with .wh. deletes files when the image is unpacked", wayRename
+		return "a name that begins with .wh. deletes files when the image is unpacked"
 	case len(element) > maxElementBytes:
-		return fmt.Sprintf("its name has %d bytes; %d are possible", len(element), maxElementBytes),
-			wayRename
+		return fmt.Sprintf("its name has %d bytes; %d are possible", len(element), maxElementBytes)
 	case len(path) > maxPathBytes:
 		return fmt.Sprintf("its path in the image has %d bytes; %d are possible",
-			len(path), maxPathBytes), wayRename
+			len(path), maxPathBytes)
 	}
-	return "", ""
+	return ""
 }
 
 // warnCase finds names in the directory rel that differ only in case: entries

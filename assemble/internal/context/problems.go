@@ -31,6 +31,9 @@ const (
 	wayIgnore   = "remove it, or name it in .dockerignore"
 	wayReadable = wayAccess + "; or name it in .dockerignore"
 	wayFewer    = "name in .dockerignore what the build does not need"
+	wayContext  = "name the directory that the Dockerfile copies from"
+	wayMoved    = "stop what writes to the directory, or let its ignore file leave that out"
+	waySpecial  = "copy what is a file, a directory or a link"
 	wayStill    = "the project changed while decant copied it: stop what writes to it, " +
 		"or name that in .dockerignore"
 )

@@ -71,6 +71,15 @@ func (f *folder) appendTo(entries []layer.Entry) []layer.Entry {
 	return entries
 }
 
+// count is how many entries appendTo would append.
+func (f *folder) count() int {
+	n := len(f.entries)
+	for _, sub := range f.sub {
+		n += sub.count()
+	}
+	return n
+}
+
 func directory(name string) layer.Entry {
 	return layer.Entry{Name: name, Kind: layer.Dir, Mode: dirMode}
 }
@@ -139,7 +148,8 @@ func (w *walker) read(ctx context.Context, rel string, f *folder) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		items, err = readItems(dir, items[:0], listBatch)
+		items, err = readItems(dir, items[:0], listBatch, nil)
+		checkAccess(dir, items)
 		if w.listed.Add(int64(len(items))) > int64(w.MaxEntries) {
 			return errTooMany
 		}
