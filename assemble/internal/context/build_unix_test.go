@@ -69,7 +69,8 @@ func TestListRefusesNamesThatNoLayerCanHave(t *testing.T) {
 
 func TestListNamesDirectoriesThatCannotBeRead(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root reads everything")
+		asNobody(t)
+		return
 	}
 	dir := grow(t, "open/x", "shut/x", "file")
 	for name, mode := range map[string]os.FileMode{"shut": 0, "file": 0} {
