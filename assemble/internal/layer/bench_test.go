@@ -75,6 +75,39 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
+// BenchmarkModules is the first build of what an install leaves: 20,000 small
+// files, few in a directory, several levels down. It reports how long a file takes.
+func BenchmarkModules(b *testing.B) {
+	const files = 20_000
+	dir := b.TempDir()
+	for i := range files {
+		name := fmt.Sprintf("node_modules/pkg-%04d/", i/20)
+		switch i % 20 {
+		case 0, 1, 2:
+			name += fmt.Sprintf("file-%02d.js", i%20)
+		case 3, 4, 5, 6, 7, 8, 9:
+			name += fmt.Sprintf("lib/file-%02d.js", i%20)
+		default:
+			name += fmt.Sprintf("node_modules/dep/dist/esm/file-%02d.js", i%20)
+		}
+		site{name: text(i, 100+i*7919%7800)}.write(b, dir)
+	}
+	tree := scan(b, dir)
+	for _, c := range []Compression{Gzip, Zstd} {
+		b.Run(string(c), func(b *testing.B) {
+			l, _ := mustBuild(b, tree, Options{Compression: c})
+			least := floor(b, l)
+			b.SetBytes(l.rawSize)
+			b.ReportAllocs()
+			for b.Loop() {
+				bench(b, tree, Options{Compression: c})
+			}
+			b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/least.Seconds(), "time/floor")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/files, "us/file")
+		})
+	}
+}
+
 func bench(b *testing.B, tree Tree, o Options) *Layer {
 	b.Helper()
 	if o.Temp == "" {

@@ -87,17 +87,8 @@ func checkTar(t *testing.T, l *Layer, tree Tree) {
 		if err != nil {
 			t.Fatalf("%s: %v", e.Name, err)
 		}
-		want := tar.Header{Name: e.Name, Typeflag: tar.TypeReg, Mode: int64(e.Mode), Size: e.Size}
-		switch e.Kind {
-		case Dir:
-			want = tar.Header{Name: e.Name + "/", Typeflag: tar.TypeDir, Mode: int64(e.Mode)}
-		case Link:
-			want = tar.Header{Name: e.Name, Typeflag: tar.TypeSymlink, Mode: 0o777, Linkname: e.Target}
-		}
-		if h.Name != want.Name || h.Typeflag != want.Typeflag || h.Mode != want.Mode ||
-			h.Size != want.Size || h.Linkname != want.Linkname ||
-			h.Uid != 0 || h.Gid != 0 || h.Uname != "" || h.Gname != "" {
-			t.Errorf("got %+v, want %+v", h, want)
+		if d := sameAs(h, e); d != "" {
+			t.Error(d)
 		}
 		got, err := io.ReadAll(tr)
 		if err != nil {
@@ -109,9 +100,26 @@ func checkTar(t *testing.T, l *Layer, tree Tree) {
 		if want := wantTime(t, tree, e); !h.ModTime.Equal(want) {
 			t.Errorf("%s: its time is %s, not %s", e.Name, h.ModTime, want)
 		}
+		if e.Opaque {
+			checkOpaque(t, tr, e)
+		}
 	}
 	if _, err := tr.Next(); err != io.EOF {
 		t.Errorf("after the last entry: %v", err)
+	}
+}
+
+// checkOpaque reads what hides the lower part of a directory.
+func checkOpaque(t *testing.T, tr *tar.Reader, dir *Entry) {
+	t.Helper()
+	h, err := tr.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := data(dir.Name+"/.wh..wh..opq", "")
+	want.Mode = 0o600
+	if d := sameAs(h, &want); d != "" || h.ModTime.Unix() != year2000 {
+		t.Errorf("%s, at %s", d, h.ModTime)
 	}
 }
 
@@ -120,22 +128,33 @@ func content(t testing.TB, tree Tree, e *Entry) string {
 	if e.Source == "" {
 		return string(e.Data)
 	}
-	b, err := os.ReadFile(filepath.Join(tree.Dir, e.Source))
+	b, err := os.ReadFile(pathOf(tree, e))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
 }
 
+func pathOf(tree Tree, e *Entry) string {
+	if e.Base != "" {
+		return filepath.Join(e.Base, e.Source)
+	}
+	return filepath.Join(tree.Dir, e.Source)
+}
+
 func wantTime(t testing.TB, tree Tree, e *Entry) time.Time {
-	if e.Kind != File {
+	if e.Kind != File && e.Kind != HardLink {
 		return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	for again := true; again; {
 		again = false
+		if o, ok := find(tree.Entries, e.Target); ok && e.Kind == HardLink {
+			e, again = &tree.Entries[o], true
+			continue
+		}
 		for _, ext := range []string{".gz", ".br", ".zst"} {
 			for i := range tree.Entries {
-				if o := &tree.Entries[i]; o.Kind == File && o.Name+ext == e.Name {
+				if o := &tree.Entries[i]; (o.Kind == File || o.Kind == HardLink) && o.Name+ext == e.Name {
 					e, again = o, true
 				}
 			}

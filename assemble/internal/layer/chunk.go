@@ -33,10 +33,11 @@ func padded(size int64) int64 { return (size + blockSize - 1) / blockSize * bloc
 
 // cut divides the tar into chunks.
 //
-// It looks at names and sizes, of contents and attributes, only, so that the same tree is cut in the same way
-// everywhere. A group ends when it is full, or earlier at a name that its hash
-// chooses: a file that comes, goes or grows then moves the ends of its own
-// group and perhaps the next, while all later chunks stay what they were.
+// It looks at names and sizes only, of contents and of attributes, so that the
+// same tree is cut in the same way everywhere. A group ends when it is full, or
+// earlier at a name that its hash chooses: a file that comes, goes or grows then
+// moves the ends of its own group and perhaps the next, while all later chunks
+// stay what they were.
 func cut(entries []Entry) []chunk {
 	var chunks []chunk
 	first, size := 0, int64(0)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -64,12 +63,8 @@ func scan(t testing.TB, dir string) Tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sortEntries(tree.Entries)
+	Sort(tree.Entries)
 	return tree
-}
-
-func sortEntries(entries []Entry) {
-	slices.SortFunc(entries, func(a, b Entry) int { return Compare(a.Name, b.Name) })
 }
 
 // settled is a tree whose files were all written long before the scan, as far as

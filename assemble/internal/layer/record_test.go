@@ -131,6 +131,9 @@ func FuzzDecodeRecord(f *testing.F) {
 	_, r := mustBuild(f, tree, Options{})
 	good := encoded(f, r)
 	f.Add(good[headSize : len(good)-sha256.Size])
+	_, r = mustBuild(f, change(), Options{})
+	good = encoded(f, r)
+	f.Add(good[headSize : len(good)-sha256.Size])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if _, err := DecodeRecord(bytes.NewReader(body)); err == nil && len(body) < 50 {

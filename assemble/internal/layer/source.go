@@ -128,12 +128,11 @@ func (s *source) each(e *Entry, buf []byte, fn func(piece []byte) error) error {
 // open opens the file of an entry and checks that it is the one that was scanned.
 func (s *source) open(e *Entry) (*os.File, error) {
 	dir, base := filepath.Split(e.Source)
-	in, err := s.enter(e.Base, filepath.Clean(dir))
+	in, err := s.enter(e, filepath.Clean(dir))
 	if err != nil {
 		return nil, openError(e, err)
 	}
 	if e.Inode == 0 {
-		// Nothing tells the file from one that a link now leads to.
 		if info, err := in.Lstat(base); err != nil {
 			return nil, openError(e, err)
 		} else if !info.Mode().IsRegular() {
@@ -151,26 +150,52 @@ func (s *source) open(e *Entry) (*os.File, error) {
 	return f, nil
 }
 
-func (s *source) enter(base, dir string) (*os.Root, error) {
+// enter opens the directory of an entry's file, unless it is the last one.
+func (s *source) enter(e *Entry, dir string) (*os.Root, error) {
+	root := s.roots[e.Base]
 	if dir == "." {
-		return s.roots[base], nil
+		return root, nil
 	}
-	if s.sub != nil && s.base == base && s.dir == dir {
+	if s.sub != nil && s.base == e.Base && s.dir == dir {
 		return s.sub, nil
 	}
 	if err := s.Close(); err != nil {
 		return nil, err
 	}
-	sub, err := s.roots[base].OpenRoot(dir)
+	if e.Inode == 0 {
+		// Nothing else tells the file from one that a link now leads to.
+		if err := checkDirs(root, e, dir); err != nil {
+			return nil, err
+		}
+	}
+	sub, err := root.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	s.base, s.dir, s.sub = base, dir, sub
+	s.base, s.dir, s.sub = e.Base, dir, sub
 	return sub, nil
 }
 
+// checkDirs sees to it that no element of dir is a link.
+func checkDirs(root *os.Root, e *Entry, dir string) error {
+	for at := dir; at != "."; at = filepath.Dir(at) {
+		info, err := root.Lstat(at)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return &ChangedError{Path: e.file(), What: "was replaced"}
+		}
+	}
+	return nil
+}
+
 func openError(e *Entry, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	var changed *ChangedError
+	switch {
+	case errors.As(err, &changed):
+		return changed
+	case errors.Is(err, fs.ErrNotExist):
 		return &ChangedError{Path: e.file(), What: "vanished"}
 	}
 	return fmt.Errorf("reading %q: %w", e.file(), err)

@@ -6,25 +6,44 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
 	"strings"
 	"testing"
 )
 
 // FuzzHeader writes a header and reads it with archive/tar.
 func FuzzHeader(f *testing.F) {
-	f.Add("a/b.js", "", uint8(File), uint32(0o644), int64(5), int64(12345))
-	f.Add(strings.Repeat("long/", 50), "", uint8(Dir), uint32(0o755), int64(0), int64(0))
-	f.Add("ü", strings.Repeat("t", 101), uint8(Link), uint32(0), int64(0), int64(math.MaxInt32))
-	f.Add(strings.Repeat("n", 99), "", uint8(Dir), uint32(0o1777), int64(0), int64(1))
-	f.Add(strings.Repeat("n", 100), "", uint8(Dir), uint32(0o1777), int64(0), int64(1))
-	f.Add("huge", "", uint8(File), uint32(0o600), int64(maxOctal+1), int64(1))
-	f.Add("new\nline", "a=b\n9 x=y\n", uint8(Link), uint32(0), int64(0), int64(1))
-	f.Fuzz(func(t *testing.T, name, target string, kind uint8, mode uint32, size, time int64) {
-		e := &Entry{Name: name, Kind: Kind(kind % 3), Mode: mode, Target: target, Size: size}
-		if e.Kind == File {
-			e.Source = "x"
+	long := strings.Repeat("n", 99)
+	f.Add("a/b.js", "", uint8(File), uint32(0o644), int64(5), int64(12345), uint32(0), uint32(0), "")
+	f.Add(strings.Repeat("long/", 50), "", uint8(Dir), uint32(0o755), int64(0), int64(0),
+		uint32(1), uint32(1<<21-1), "x")
+	f.Add("ü", strings.Repeat("t", 101), uint8(Link), uint32(0), int64(0), int64(math.MaxInt32),
+		uint32(1<<21), uint32(1<<32-2), "")
+	f.Add(long, "", uint8(Dir), uint32(0o1777), int64(0), int64(1), uint32(0), uint32(0), "")
+	f.Add(long+"n", "", uint8(Dir), uint32(0o1777), int64(0), int64(1), uint32(0), uint32(0), "")
+	f.Add("huge", "", uint8(File), uint32(0o600), int64(maxOctal+1), int64(1), uint32(0), uint32(0),
+		"\x00=\n")
+	f.Add("new\nline", "a=b\n9 x=y\n", uint8(Link), uint32(0), int64(0), int64(1),
+		uint32(0), uint32(0), "9 x=y\n")
+	for kind := HardLink; kind <= BlockDevice; kind++ {
+		f.Add("d/"+long[4:], long, uint8(kind), uint32(0o4755), int64(9), int64(1),
+			uint32(7), uint32(3), "v")
+	}
+	f.Fuzz(func(t *testing.T, name, target string, kind uint8, mode uint32, size, time int64,
+		uid, gid uint32, value string) {
+		e := &Entry{Name: name, Kind: Kind(kind % 8), Mode: mode, Target: target, Size: size,
+			UID: uid, GID: gid, Source: "x"}
+		switch {
+		case e.Kind >= CharDevice:
+			e.Major, e.Minor = uid, gid
+		case e.Kind != Whiteout && value != "":
+			e.Xattrs = []Xattr{{"user.a", []byte(value)}, {"user.b", []byte(target)}}
 		}
-		if why, _ := faultOf(e); why != "" || len(name)+len(target) > 500_000 {
+		if e.Kind == HardLink {
+			e.Target = path.Join("f", path.Clean("/"+target)) // a name that was found
+		}
+		why, _ := faultOf(e)
+		if why != "" || strings.ContainsRune(e.Target, 0) || len(name)+len(target) > 500_000 {
 			return // the reader has a limit of a MiB
 		}
 		time &= 0x7fffffff
@@ -37,14 +56,8 @@ func FuzzHeader(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		want := map[Kind]string{
-			File: fmt.Sprintf("%q %c %o %d %q", name, tar.TypeReg, mode, size, ""),
-			Dir:  fmt.Sprintf("%q %c %o %d %q", name+"/", tar.TypeDir, mode, 0, ""),
-			Link: fmt.Sprintf("%q %c %o %d %q", name, tar.TypeSymlink, 0o777, 0, target),
-		}[e.Kind]
-		got := fmt.Sprintf("%q %c %o %d %q", h.Name, h.Typeflag, h.Mode, h.Size, h.Linkname)
-		if got != want || h.ModTime.Unix() != time || h.Uid != 0 || h.Gid != 0 {
-			t.Errorf("got %s at %d, want %s at %d", got, h.ModTime.Unix(), want, time)
+		if d := sameAs(h, e); d != "" || h.ModTime.Unix() != time {
+			t.Errorf("%s, at %d, want %d", d, h.ModTime.Unix(), time)
 		}
 	})
 }
