@@ -177,7 +177,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	if b.input, err = b.findInput(ctx); err != nil {
 		return nil, err
 	}
-	return b, nil
+	return b, b.checkPlaces()
 }
 
 // silent is the Progress of a caller that wants none.

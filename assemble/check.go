@@ -10,7 +10,6 @@ import (
 
 	"github.com/decant-build/decant/assemble/internal/image"
 	"github.com/decant-build/decant/assemble/internal/layer"
-	"github.com/decant-build/decant/assemble/internal/project"
 	"github.com/decant-build/decant/assemble/internal/site"
 )
 
@@ -76,7 +75,7 @@ func (b *build) check() error {
 	if err := site.ValidateGlobs(b.AllowSecrets); err != nil {
 		return &UsageError{Err: err, Fix: "a pattern is a name with * and ?, as *.pem"}
 	}
-	return b.checkPlaces()
+	return nil
 }
 
 func checkReference(role, ref string) error {
@@ -117,10 +116,14 @@ func (b *build) checkPlaces() error {
 	return nil
 }
 
-// checkOutsideSite takes the places of b.Outputs.
+// checkOutsideSite takes the places of b.Outputs. A project, and what a Dockerfile
+// says, leave their files elsewhere.
 func (b *build) checkOutsideSite(places []string) error {
-	site, err := b.siteDir()
-	if err != nil || site == "" {
+	if b.input.dist == "" {
+		return nil
+	}
+	site, err := realPath(b.input.dist)
+	if err != nil {
 		return err
 	}
 	for i, out := range b.Outputs {
@@ -138,21 +141,6 @@ func (b *build) checkOutsideSite(places []string) error {
 			"the cache %s is inside the site, and would be published", b.CacheDir)
 	}
 	return err
-}
-
-// siteDir is the place of a site that is published as it is; "" is a project, whose
-// site is made elsewhere. A directory that findInput refuses is as good as a site.
-func (b *build) siteDir() (string, error) {
-	switch {
-	case b.Dist == "":
-		if isProject, _ := project.IsProject(b.Dir); isProject || b.BuildCommand != "" {
-			return "", nil
-		}
-		return realPath(b.Dir)
-	case filepath.IsAbs(b.Dist):
-		return realPath(b.Dist)
-	}
-	return realPath(filepath.Join(b.Dir, b.Dist))
 }
 
 // place is where the output really is. An archive replaces a link of its name, a

@@ -26,6 +26,20 @@ type Options struct {
 	// path starts at Dir.
 	Dist string
 
+	// Dockerfile is the file that says how to build, relative to the current directory
+	// or else to Dir; "" is Dir's own Dockerfile, if it has one. DockerfileText, if not
+	// nil, is its content.
+	Dockerfile     string
+	DockerfileText []byte
+	// Target is the stage that becomes the image, by name or number; "" is the last.
+	Target string
+	// BuildArgs are values for the ARGs of a Dockerfile.
+	BuildArgs map[string]string
+	// SSH are the sockets of agents, by the id that RUN --mount=type=ssh names.
+	SSH map[string]string
+	// Jobs is how many RUNs may execute at the same time; 0 is one for each processor.
+	Jobs int
+
 	// Builder is the image with node that builds a project; "" is chosen from the
 	// project's node version. InstallCommand and BuildCommand are for /bin/sh and,
 	// as OutputDir, replace what detection found.
@@ -170,6 +184,7 @@ const (
 	OCIArchive    OutputKind = "oci-archive"    // a tar of such a directory
 	DockerArchive OutputKind = "docker-archive" // what docker save writes
 	Store         OutputKind = "store"          // decant's own images
+	Files         OutputKind = "dir"            // the files of a Dockerfile's target, and no image
 )
 
 // Output is a place on disk. It is outside the site, and outside other outputs. What

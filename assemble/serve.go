@@ -26,12 +26,15 @@ type ServeOptions struct {
 	Image *Base
 	// Name is what messages call it.
 	Name string
-	// Listener takes the connections; Serve closes it. Port is where the image
-	// listens; 0 is the port that it exposes, or else 80.
+	// Command is executed in place of the image's own, by its entrypoint if it has
+	// one.
+	Command []string
+	// Listener takes the connections; Serve closes it. nil is none. Port is where the
+	// image listens; 0 is the port that it exposes, or else 80.
 	Listener net.Listener
 	Port     int
-	// Output takes what the image prints.
-	Output io.Writer
+	// Output takes what the image prints, Errors what it prints to standard error.
+	Output, Errors io.Writer
 
 	// CacheDir keeps the unpacked image for the next time; "" unpacks it into
 	// TempDir, and removes it.
@@ -45,7 +48,9 @@ type ServeOptions struct {
 // no network but the connections that Listener takes, until they end or ctx
 // does. Nothing of it is left then.
 func Serve(ctx context.Context, o ServeOptions) (err error) {
-	defer o.Listener.Close()
+	if o.Listener != nil {
+		defer o.Listener.Close()
+	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
@@ -96,7 +101,11 @@ func Serve(ctx context.Context, o ServeOptions) (err error) {
 // step is the image's own entrypoint and command.
 func (o *ServeOptions) step(root *rootfs.Rootfs) (sandbox.Step, error) {
 	c := root.Config.Config
-	args := slices.Concat(c.Entrypoint, c.Cmd)
+	command := c.Cmd
+	if len(o.Command) > 0 {
+		command = o.Command
+	}
+	args := slices.Concat(c.Entrypoint, command)
 	if len(args) == 0 {
 		return sandbox.Step{}, &InputError{Dir: o.Name, What: "it has neither entrypoint nor command",
 			Fix: "an image on --base scratch has no server: build it on a web server's image"}
@@ -113,11 +122,14 @@ func (o *ServeOptions) step(root *rootfs.Rootfs) (sandbox.Step, error) {
 	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
 		env = append(env, "HOME="+home)
 	}
-	return sandbox.Step{
+	step := sandbox.Step{
 		Args: args, Env: env, Dir: c.WorkingDir, UID: int(uid), GID: int(gid),
-		Stdout: o.Output, Stderr: o.Output,
-		NoNetwork: true, Forward: []sandbox.Forward{{Listener: o.Listener, Port: port}},
-	}, nil
+		Stdout: o.Output, Stderr: o.Errors, NoNetwork: true,
+	}
+	if o.Listener != nil {
+		step.Forward = []sandbox.Forward{{Listener: o.Listener, Port: port}}
+	}
+	return step, nil
 }
 
 // exposedPort is the lowest TCP port that an image exposes, or else 80.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,7 +41,8 @@ type buildOptions struct {
 	allowSecrets []string
 	noCache      bool
 
-	project projectOptions
+	dockerfile dockerfileOptions
+	project    projectOptions
 
 	digestFile   string
 	metadataFile string
@@ -54,7 +56,8 @@ func (o *buildOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&o.tags, "tag", "t", nil,
 		"a `REF` for the image; without a registry host it is stored locally (repeatable)")
 	fs.StringArrayVarP(&o.outputs, "output", "o", nil,
-		"where it goes: registry, store, oci:DIR, oci-archive:FILE or docker-archive:FILE as `DST` (repeatable)")
+		"where it goes: registry, store, oci:DIR, oci-archive:FILE or docker-archive:FILE as `DST` (repeatable);\n"+
+			"of a Dockerfile also dir:DIR, the files of its target alone")
 	fs.StringVar(&o.metadataFile, "metadata-file", "", "write the result as JSON to `FILE`, as docker buildx does")
 	fs.StringVar(&o.imageRefs, "image-refs", "", "write every pushed reference to `FILE`, as ko does")
 	fs.StringVar(&o.digestFile, "digest-file", "", "write the image's digest to `FILE`")
@@ -75,11 +78,13 @@ func buildFlags() *pflag.FlagSet {
 func (o *buildOptions) addBuildFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.base, "base", assemble.DefaultBase,
 		"the web server's image: a registry `REF`, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or scratch; $DECANT_BASE")
+	o.dockerfile.addFlags(fs)
 	o.project.addFlags(fs)
 	fs.StringVar(&o.dist, "dist", "", "the finished site is in `DIR`: nothing is built")
 	fs.StringVar(&o.webRoot, "web-root", assemble.DefaultWebRoot, "the site's `DIR` in the image")
 	fs.StringVar(&o.platform, "platform", "",
-		"`LIST` of platforms, or all (default linux/amd64,linux/arm64 where the base has them)")
+		"`LIST` of platforms, or all (default linux/amd64,linux/arm64 where the base has them;\n"+
+			"this machine's for a Dockerfile with a RUN)")
 	fs.StringArrayVar(&o.labels, "label", nil, "add the label `K=V` to the image (repeatable)")
 	fs.StringArrayVar(&o.annotations, "annotation", nil, "add the annotation `K=V` to manifest and index (repeatable)")
 	fs.StringArrayVar(&o.env, "env", nil, "set `K=V` in the image's environment (repeatable)")
@@ -97,11 +102,13 @@ func newBuildCommand(std stdio) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [PATH]",
 		Short: "Build an image from a directory and push or write it",
-		Long: "build takes a node project, builds it in a throwaway container and adds the finished site to\n" +
-			"the base image as one layer, for every platform; a PATH that is a finished site (or --dist) is\n" +
-			"added as it is. It pushes to the tags that name a registry and prints the immutable reference.\n" +
+		Long: "build does what the Dockerfile in PATH (or --file) says. Without one it takes a node project,\n" +
+			"builds it in a throwaway container and adds the finished site to the base image as one layer,\n" +
+			"for every platform; a PATH that is a finished site (or --dist) is added as it is. It pushes to\n" +
+			"the tags that name a registry and prints the immutable reference.\n" +
 			"Every flag can stand in .decant.yaml or under \"decant\" in package.json.",
 		Example: "  decant build . -t registry.example.com/shop/web:1.4\n" +
+			"  decant build -f Dockerfile.builder --target builder -t my-app .\n" +
 			"  decant build dist -t registry.example.com/shop/web:1.4\n" +
 			"  decant build . --dist dist --base nginxinc/nginx-unprivileged -t ghcr.io/me/web -t ghcr.io/me/web:1\n" +
 			"  decant build dist --base oci:nginx -o oci-archive:web.tar",
@@ -137,6 +144,9 @@ func (o *buildOptions) check() error {
 		return usagef("write a name or a number, as nginx or 101:101", "malformed --user %q", o.user)
 	}
 	if err := o.checkResultFiles(); err != nil {
+		return err
+	}
+	if err := o.dockerfile.check(); err != nil {
 		return err
 	}
 	if err := o.project.check(); err != nil {
@@ -201,11 +211,14 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 	if err := o.check(); err != nil {
 		return err
 	}
+	if err := o.dockerfile.clash(fs); err != nil {
+		return err
+	}
 	dest, err := o.destinations(projectName(dir, s))
 	if err != nil {
 		return err
 	}
-	opts, err := o.assembleOptions(dir)
+	opts, err := o.assembleOptions(dir, std.in)
 	if err != nil {
 		return err
 	}
@@ -242,7 +255,7 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 }
 
 // assembleOptions translates the flags; what they exclude was checked.
-func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
+func (o *buildOptions) assembleOptions(dir string, stdin io.Reader) (assemble.Options, error) {
 	created, err := sourceDateEpoch()
 	if err != nil {
 		return assemble.Options{}, err
@@ -263,6 +276,9 @@ func (o *buildOptions) assembleOptions(dir string) (assemble.Options, error) {
 		Created: created, Compression: o.compression, KeepExec: o.keepExec,
 		AllowSecrets: o.allowSecrets,
 		CacheDir:     cacheDir, NoCache: o.noCache,
+	}
+	if err := o.dockerfile.apply(&opts, stdin); err != nil {
+		return assemble.Options{}, err
 	}
 	return opts, o.project.apply(&opts)
 }

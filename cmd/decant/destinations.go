@@ -76,7 +76,7 @@ func namedDestinations(outputs, tags []string) (destinations, error) {
 			if d, err = d.withStore(tags); err != nil {
 				return d, err
 			}
-		case string(assemble.Layout), string(assemble.OCIArchive), string(assemble.DockerArchive):
+		case string(assemble.Layout), string(assemble.OCIArchive), string(assemble.DockerArchive), string(assemble.Files):
 			if path == "" {
 				return d, usagef("write "+kind+":PATH", "output %q has no path", dst)
 			}
@@ -87,7 +87,7 @@ func namedDestinations(outputs, tags []string) (destinations, error) {
 			d.outputs = append(d.outputs,
 				assemble.Output{Kind: assemble.OutputKind(kind), Path: path, Names: tags})
 		default:
-			return d, usagef("one of registry, store, oci:DIR, oci-archive:FILE, docker-archive:FILE",
+			return d, usagef("one of registry, store, oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR",
 				"unknown output %q", dst)
 		}
 	}

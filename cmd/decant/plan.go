@@ -43,7 +43,10 @@ func runPlan(ctx context.Context, o *buildOptions, flags *pflag.FlagSet, dir str
 	if err := o.check(); err != nil {
 		return err
 	}
-	opts, err := o.assembleOptions(dir)
+	if err := o.dockerfile.clash(flags); err != nil {
+		return err
+	}
+	opts, err := o.assembleOptions(dir, std.in)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ import (
 type runOptions struct {
 	port          int
 	containerPort int
+	command       []string // in place of the image's own
+	serves        bool     // on a port
 	build         buildOptions
 	// settings are all flags of build, for the file of a PATH.
 	settings *pflag.FlagSet
@@ -30,6 +32,7 @@ type runOptions struct {
 // sharedFlags are those of build that run has too.
 var sharedFlags = []string{
 	"base", "builder", "dist", "isolation", "progress", "quiet", "insecure-registry", "ca-file", "mirror",
+	"file", "target", "build-arg", "secret", "ssh", "jobs",
 }
 
 func (o *runOptions) addFlags(fs *pflag.FlagSet) {
@@ -51,17 +54,24 @@ func (o *runOptions) check() error {
 	return o.build.check()
 }
 
+// maxCommand bounds the arguments of a command; a system's own limit is lower.
+const maxCommand = 1 << 16
+
 func newRunCommand(std stdio) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run IMAGE|PATH",
+		Use:   "run IMAGE|PATH [COMMAND [ARG...]]",
 		Short: "Serve an image on this machine, in a throwaway container",
 		Long: "run serves an image with its own entrypoint and command on 127.0.0.1 until ^C. IMAGE is a\n" +
 			"stored name, HOST/NAME:TAG, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE; a PATH is built\n" +
-			"first. The container has no network but the connections to its port. It needs Linux.",
-		Example: "  decant run .\n  decant run registry.example.com/shop/web:1.4 --port 9000",
-		Args:    exactly(1),
+			"first. The container has no network but the connections to its port. With a COMMAND that is\n" +
+			"executed in place of the image's own (after -- if it has flags), and no port is taken unless --port\n" +
+			"says so. It needs Linux.",
+		Example: "  decant run .\n  decant run registry.example.com/shop/web:1.4 --port 9000\n  decant run my-app ls /dist",
+		Args:    argCount(1, maxCommand),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.command = args[1:]
+			o.serves = len(o.command) == 0 || cmd.Flags().Changed("port")
 			return runRun(cmd.Context(), &o, args[0], std)
 		},
 	}
@@ -74,13 +84,13 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	if err := o.prepare(what, path); err != nil {
 		return err
 	}
-	// The port is taken first: nobody should wait for a build to learn that it is
-	// in use.
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	listener, err := o.listen()
 	if err != nil {
-		return usagef("choose another with --port, or --port 0 for a free one", "serving on port %d: %w", o.port, err)
+		return err
 	}
-	defer listener.Close()
+	if listener != nil {
+		defer listener.Close()
+	}
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -103,17 +113,35 @@ func runRun(ctx context.Context, o *runOptions, what string, std stdio) (err err
 	if image.Close != nil {
 		defer func() { err = errors.Join(err, image.Close()) }()
 	}
-	ui.Fact("serving", fmt.Sprintf("%s on http://%s/ until ^C", what, listener.Addr()))
+	output := std.err
+	if listener != nil {
+		ui.Fact("serving", fmt.Sprintf("%s on http://%s/ until ^C", what, listener.Addr()))
+	} else {
+		output = std.out // the command's output is the result
+	}
 	ui.close()
 	err = assemble.Serve(ctx, assemble.ServeOptions{
-		Image: image, Name: what, Listener: listener, Port: o.containerPort,
-		Output: std.err, CacheDir: cache, Warn: ui.Warn,
+		Image: image, Name: what, Command: o.command, Listener: listener, Port: o.containerPort,
+		Output: output, Errors: std.err, CacheDir: cache, Warn: ui.Warn,
 		Chroot: assemble.Isolation(o.build.project.isolation) == assemble.IsolationChroot,
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && o.serves {
 		return nil // ^C is how it is meant to end
 	}
 	return err
+}
+
+// listen takes the port, before anything else: nobody should wait for a build to
+// learn that it is in use.
+func (o *runOptions) listen() (net.Listener, error) {
+	if !o.serves {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	if err != nil {
+		return nil, usagef("choose another with --port, or --port 0 for a free one", "serving on port %d: %w", o.port, err)
+	}
+	return listener, nil
 }
 
 // prepare reads the settings of a PATH and checks what can be checked before
@@ -175,7 +203,7 @@ func stored(name string) bool {
 // removes.
 func (o *runOptions) buildPath(ctx context.Context, dir string, client *registry.Client, ui *ui,
 	std stdio) (_ *assemble.Base, err error) {
-	opts, err := o.build.assembleOptions(dir)
+	opts, err := o.build.assembleOptions(dir, std.in)
 	if err != nil {
 		return nil, err
 	}
