@@ -45,6 +45,10 @@ type applier struct {
 	base   string // the directory that is the root of names, and of links on the way
 	origin int
 	strict bool // a file as a parent is an error and not replaced
+	// The parent that was last resolved, and its name. Names come directory by
+	// directory.
+	dir, parentDir string
+	known          bool
 	// wrote, if set, is told of all that is put in place.
 	wrote func(name string, replaced *node)
 }
@@ -93,12 +97,18 @@ func (a *applier) put(e *layer.Entry) (bool, error) {
 		}
 		ino = n.ino
 	}
-	parent, err := a.parent(dir)
-	if err != nil {
-		return false, err
+	if !a.known || a.dir != dir {
+		parent, err := a.parent(dir)
+		if err != nil {
+			return false, err
+		}
+		a.dir, a.parentDir, a.known = dir, parent, true
 	}
-	name := join(parent, base)
-	old := a.t.at(name)
+	name := join(a.parentDir, base)
+	old := a.t.writable(a.parentDir).children[base]
+	if old != nil && (old.ino.is(layer.Link) || old.isDir() && e.Kind != layer.Dir) {
+		a.known = false // it may be on the way
+	}
 	if old != nil && old.ino == ino && !old.isDir() {
 		return true, nil // a hard link to itself
 	}

@@ -72,7 +72,7 @@ func (t *Tree) Copy(ctx context.Context, c CopySpec) ([]layer.Entry, error) {
 			return nil, c.missing(s.given, &PathError{"/" + clean(s.given), "/" + s.path, ErrNotExist})
 		}
 	}
-	return emit(w.t, w.written)
+	return w.t.changes()
 }
 
 // A source is one file or directory to copy.

@@ -1,11 +1,10 @@
 package filetree
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"slices"
 
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
@@ -108,41 +107,52 @@ func (l *lister) add(name string, n *node) {
 	l.entries = append(l.entries, e)
 }
 
-// emit returns the change set of what was written and is still there.
-func emit(t *Tree, written map[string]bool) ([]layer.Entry, error) {
-	names := make([]string, 0, len(written))
-	for name := range written {
-		names = append(names, name)
+// changes returns the change set of all that this tree has marked.
+func (t *Tree) changes() ([]layer.Entry, error) {
+	if t.marked == 0 {
+		return nil, nil
 	}
-	slices.SortFunc(names, compareNames)
-	l := lister{first: map[*inode]string{}}
-	for _, name := range names {
-		n := t.at(name)
-		if n == nil || name == "" {
-			continue
-		}
-		if err := checkName(name, n.ino.entry.Target); err != nil {
-			return nil, err
-		}
-		l.add(name, n)
+	l := lister{first: map[*inode]string{}, entries: make([]layer.Entry, 0, t.marked)}
+	err := l.changed("", t.root, t.gen.Load())
+	return l.entries, err
+}
+
+// changed looks only into directories that the tree has made its own.
+func (l *lister) changed(dir string, n *node, gen *generation) error {
+	if n.gen != gen {
+		return nil
 	}
-	return l.entries, nil
+	for _, base := range n.names() {
+		c, name := n.children[base], join(dir, base)
+		if c.written == gen {
+			if err := checkName(name, c.ino.entry.Target); err != nil {
+				return err
+			}
+			l.add(name, c)
+		}
+		if c.isDir() {
+			if err := l.changed(name, c, gen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Merge returns the change set of several of one instruction, a later one on top:
 // of a COPY of files and a heredoc. Each is what Copy returned for the tree with
 // those before it applied.
 func Merge(sets ...[]layer.Entry) ([]layer.Entry, error) {
-	t, written := New(), map[string]bool{}
+	t := New()
 	for _, set := range sets {
 		if err := t.Apply(set, 0); err != nil {
 			return nil, err
 		}
 		for i := range set {
-			written[set[i].Name] = true
+			t.mark(set[i].Name)
 		}
 	}
-	return emit(t, written)
+	return t.changes()
 }
 
 // checkName finds what no layer can hold.
@@ -156,21 +166,4 @@ func checkName(name, target string) error {
 		return &NameError{name, "a name with .wh. in front deletes files when the image is unpacked"}
 	}
 	return nil
-}
-
-// compareNames orders names as a layer does: what is in a directory follows it
-// before any other name ("a", "a/b", "a-b").
-func compareNames(a, b string) int {
-	for i := range min(len(a), len(b)) {
-		switch x, y := a[i], b[i]; {
-		case x == y:
-		case x == '/':
-			return -1
-		case y == '/' || x > y:
-			return 1
-		default:
-			return -1
-		}
-	}
-	return len(a) - len(b)
 }

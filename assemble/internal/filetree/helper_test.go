@@ -138,3 +138,20 @@ func wantEntries(t testing.TB, got []layer.Entry, want string) {
 		t.Errorf("not sorted: %s", show(got))
 	}
 }
+
+// compareNames orders names as a layer does: what is in a directory follows it
+// before any other name ("a", "a/b", "a-b").
+func compareNames(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		switch x, y := a[i], b[i]; {
+		case x == y:
+		case x == '/':
+			return -1
+		case y == '/' || x > y:
+			return 1
+		default:
+			return -1
+		}
+	}
+	return len(a) - len(b)
+}

@@ -29,6 +29,7 @@ type node struct {
 	ino      *inode
 	children map[string]*node // of a directory
 	gen      *generation
+	written  *generation // that of the writer that has it in its change set
 }
 
 // A generation stands for the right to change nodes in place. It has a size, for
@@ -38,13 +39,25 @@ type generation struct{ _ byte }
 func (n *node) isDir() bool { return n.ino.is(layer.Dir) }
 
 // names returns those of the children, in the order of a layer.
-func (n *node) names() []string { return slices.Sorted(maps.Keys(n.children)) }
+func (n *node) names() []string {
+	names := make([]string, 0, len(n.children))
+	for name := range n.children {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // Tree is the merged file tree of a stack of layers. Reading it, cloning it and
 // copying from and into it may go on at the same time; Apply may not.
 type Tree struct {
 	root *node
 	gen  atomic.Pointer[generation]
+
+	// The directory that was last written to. Names come directory by directory.
+	last    *node
+	lastDir string
+	marked  int // how often a name was put into the change set
 }
 
 // New returns the tree of no layers: an empty root, 0755 and root's.
@@ -86,6 +99,9 @@ func (t *Tree) own(n *node) *node {
 // writable returns the directory of a resolved name, to be changed; "" is the
 // root. All of the name exists.
 func (t *Tree) writable(dir string) *node {
+	if t.last != nil && t.last.gen == t.gen.Load() && t.lastDir == dir {
+		return t.last
+	}
 	t.root = t.own(t.root)
 	at := t.root
 	for part := range elements(dir) {
@@ -93,18 +109,23 @@ func (t *Tree) writable(dir string) *node {
 		at.children[part] = c
 		at = c
 	}
+	t.last, t.lastDir = at, dir
 	return at
 }
 
 // set puts what ino is under a resolved name, whose parent exists, in place of
-// all that is there. A directory is empty then.
-func (t *Tree) set(name string, ino *inode) {
+// all that is there, and returns that. A directory is empty then.
+func (t *Tree) set(name string, ino *inode) (old *node) {
 	dir, base := split(name)
 	n := &node{ino: ino}
 	if ino.is(layer.Dir) {
 		n.children, n.gen = map[string]*node{}, t.gen.Load()
 	}
-	t.writable(dir).children[base] = n
+	parent := t.writable(dir)
+	old = parent.children[base]
+	parent.children[base] = n
+	t.forget(old)
+	return old
 }
 
 // describe changes the metadata of a directory that exists.
@@ -112,7 +133,27 @@ func (t *Tree) describe(dir string, ino *inode) { t.writable(dir).ino = ino }
 
 func (t *Tree) remove(name string) {
 	dir, base := split(name)
-	delete(t.writable(dir).children, base)
+	parent := t.writable(dir)
+	t.forget(parent.children[base])
+	delete(parent.children, base)
+}
+
+// forget is told what goes away.
+func (t *Tree) forget(n *node) {
+	if n != nil && n.isDir() {
+		t.last = nil
+	}
+}
+
+// mark puts what this tree has set or described last into the change set.
+func (t *Tree) mark(name string) {
+	dir, base := split(name)
+	n := t.writable(dir).children[base]
+	if n.isDir() {
+		n = t.writable(name)
+	}
+	n.written = t.gen.Load()
+	t.marked++
 }
 
 // at returns what a resolved name stands for, or nil.

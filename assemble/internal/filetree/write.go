@@ -19,7 +19,6 @@ type writer struct {
 	mode    chmod
 	exclude *patternmatcher.PatternMatcher
 	count   int // of sources
-	written map[string]bool
 
 	// Of one source:
 	from    *source
@@ -36,7 +35,7 @@ type parent struct {
 }
 
 func newWriter(t *Tree, c *CopySpec) (*writer, error) {
-	w := &writer{t: t.derive(), spec: c, written: map[string]bool{}}
+	w := &writer{t: t.derive(), spec: c}
 	if c.Link {
 		w.t = New()
 	}
@@ -110,18 +109,18 @@ func (w *writer) mkdirAll(dir string) error {
 	if o := w.spec.Owner; o != nil {
 		ino.entry.UID, ino.entry.GID = o.UID, o.GID
 	}
-	return w.t.makeAll(dir, ino, func(name string) { w.written[name] = true })
+	return w.t.makeAll(dir, ino)
 }
 
-// makeAll makes what is missing of a resolved directory, and tells of it.
-func (t *Tree) makeAll(dir string, ino *inode, made func(name string)) error {
+// makeAll makes and marks what is missing of a resolved directory.
+func (t *Tree) makeAll(dir string, ino *inode) error {
 	name := ""
 	for part := range elements(dir) {
 		name = join(name, part)
 		switch n := t.at(name); {
 		case n == nil:
 			t.set(name, ino)
-			made(name)
+			t.mark(name)
 		case !n.isDir():
 			return &PathError{"/" + dir, "/" + name, ErrNotDir}
 		}
@@ -138,11 +137,11 @@ func (t *Tree) Mkdir(dir string, uid, gid, mode uint32) ([]layer.Entry, error) {
 		return nil, err
 	}
 	ino := &inode{&layer.Entry{Kind: layer.Dir, Mode: mode, UID: uid, GID: gid}, 0}
-	d, written := t.derive(), map[string]bool{}
-	if err := d.makeAll(at, ino, func(name string) { written[name] = true }); err != nil {
+	d := t.derive()
+	if err := d.makeAll(at, ino); err != nil {
 		return nil, err
 	}
-	return emit(d, written)
+	return d.changes()
 }
 
 // An item is a file or directory of a source, and where it goes.
@@ -196,7 +195,8 @@ func (w *writer) copy(ctx context.Context, it item, up matches) error {
 	if it.node.isDir() {
 		return w.copyDir(ctx, it, in, m)
 	}
-	if old := w.t.at(it.dest); old != nil && old.isDir() {
+	dir, base := split(it.dest)
+	if old := w.t.writable(dir).children[base]; old != nil && old.isDir() {
 		return w.conflict(it.rel, it.dest, old)
 	}
 	w.put(it.dest, w.linked(it.node.ino))
@@ -231,7 +231,7 @@ func (w *writer) putDir(ino *inode, rel, dest string) error {
 		return w.conflict(rel, dest, old)
 	case rel != "":
 		w.t.describe(dest, w.inode(ino))
-		w.written[dest] = true
+		w.t.mark(dest)
 	}
 	return nil
 }
@@ -259,14 +259,14 @@ func (w *writer) makeParents() error {
 		e := *old.ino.entry
 		e.Mode, e.Opaque = p.ino.entry.Mode, false
 		w.t.describe(p.dest, &inode{&e, old.ino.origin})
-		w.written[p.dest] = true
+		w.t.mark(p.dest)
 	}
 	return nil
 }
 
 func (w *writer) put(name string, ino *inode) {
 	w.t.set(name, ino)
-	w.written[name] = true
+	w.t.mark(name)
 }
 
 // linked keeps hard links of the source.
@@ -332,12 +332,15 @@ func (w *writer) unpack(ctx context.Context, s *source) (bool, error) {
 // replaced notes what an archive writes. A directory in place of a file that this
 // instruction wrote must not show what may lie below that.
 func (w *writer) replaced(name string, old *node) {
-	if n := w.t.at(name); n.isDir() && old != nil && !old.isDir() && w.written[name] {
+	n := w.t.at(name)
+	if n.isDir() && old != nil && !old.isDir() && old.written == w.t.gen.Load() {
 		e := *n.ino.entry
 		e.Opaque = true
 		w.t.describe(name, &inode{&e, n.ino.origin})
 	}
-	w.written[name] = true
+	if name != "" {
+		w.t.mark(name)
+	}
 }
 
 func (w *writer) conflict(rel, dest string, old *node) error {
