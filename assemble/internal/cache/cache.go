@@ -12,12 +12,16 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Names in the directory.
 const (
+	indexDir     = "index"
 	layersDir    = "layers"
 	manifestsDir = "manifests"
+	mountsDir    = "mounts"
 	packagesDir  = "packages"
 	tempDir      = "temp"
 	lockName     = "lock"
@@ -28,20 +32,32 @@ const (
 const tag = "Signature: 8a477f597d28d172789f06886806bc55\n" +
 	"# This is a cache of decant. It may be deleted at any time.\n"
 
-// maxLayersBytes is what Keep lets the layers grow to.
-const maxLayersBytes = 10 << 30
+// Bounds on what stays when a Cache is closed. A number bounds how long it takes to
+// look at everything: some 30 ms.
+const (
+	maxLayersBytes  = 10 << 30
+	maxLayers       = 2000 // 20 for each of 100 Dockerfiles
+	maxIndexesBytes = 2 << 30
+	maxIndexes      = 10_000
+)
+
+// closeWait is how long Close waits to make room; the next one does if it cannot.
+const closeWait = time.Second
 
 // Cache is an open cache directory. It may be used by several goroutines, and
 // the directory by several processes.
 type Cache struct {
-	dir      string // absolute
-	root     *os.Root
-	run      *run
-	maxBytes int64
-	tryLock  func(f *os.File, mode lockMode) (taken bool, err error)
+	dir     string // absolute
+	root    *os.Root
+	run     *run
+	layers  bound
+	indexes bound
+	tryLock func(f *os.File, mode lockMode) (taken bool, err error)
+	temps   atomic.Int64 // names that tempName gave
 
-	mu   sync.Mutex
-	uses map[string]*lock // of what this Cache uses, by the path in the directory
+	mu     sync.Mutex
+	uses   map[string]*lock // of what this Cache uses, by the path in the directory
+	mounts map[*lock]bool   // of directories of MountDir
 }
 
 // Open opens the cache in dir, which it makes if it is missing. The caller
@@ -69,8 +85,10 @@ func open(
 	if err != nil {
 		return nil, unfit(abs, err)
 	}
-	c := &Cache{dir: abs, root: root, maxBytes: maxLayersBytes, tryLock: tryLock,
-		uses: map[string]*lock{}}
+	c := &Cache{dir: abs, root: root, tryLock: tryLock,
+		uses: map[string]*lock{}, mounts: map[*lock]bool{}}
+	c.layers.bytes, c.layers.entries = maxLayersBytes, maxLayers
+	c.indexes.bytes, c.indexes.entries = maxIndexesBytes, maxIndexes
 	if err := c.prepare(); err != nil {
 		return nil, unfit(abs, errors.Join(err, root.Close()))
 	}
@@ -116,18 +134,30 @@ func (c *Cache) path(rel string) string { return filepath.Join(c.dir, filepath.F
 // Cache's alone. Close removes it with all that is in it.
 func (c *Cache) Temp() string { return c.path(c.run.dir) }
 
+// tempName is a new name in Temp.
+func (c *Cache) tempName(kind string) string {
+	return path.Join(c.run.dir, fmt.Sprintf(".%s-%d", kind, c.temps.Add(1)))
+}
+
 // Close lets others remove what this Cache used, so layers whose files are in the
-// cache are closed first. Nothing but Close may be called afterwards.
+// cache are closed first, and removes the layers and indexes that were not used for
+// the longest time, where there are too many. Nothing but Close may be called
+// afterwards.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.run == nil {
 		return nil
 	}
+	c.trim()
 	for _, use := range c.uses {
 		use.release()
 	}
+	for mount := range c.mounts {
+		mount.release()
+	}
 	clear(c.uses)
+	clear(c.mounts)
 	err := c.endRun(c.run)
 	c.run = nil
 	if err = errors.Join(err, c.root.Close()); err != nil {

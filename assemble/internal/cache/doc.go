@@ -2,10 +2,13 @@
 // that may be deleted at any time:
 //
 //	CACHEDIR.TAG        tells backups to leave the directory out
-//	layers/KEY/record   of the site's last layer: layer.Record; written last
+//	layers/KEY/record   of a layer: layer.Record; written last
 //	layers/KEY/DIGEST   the layer itself, compressed
 //	manifests/          package registry's; here it is only counted and freed
 //	packages/NAME/      a package manager's own cache; NAME.lock says who uses it
+//	mounts/ID-N/        what a RUN --mount=type=cache keeps; ID is a hash, and N counts
+//	                    those that were used at once; ID-N.lock says who uses it
+//	index/KEY           something small: a checksum and bytes, or a format of its own
 //	temp/run-X/         what one process is writing; run-X.lock is its own
 //	lock                held by whoever changes what others may read
 //

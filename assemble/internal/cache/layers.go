@@ -88,7 +88,7 @@ func (c *Cache) touch(rel string) {
 // Keep remembers a layer, which must have been written to Temp or be the one
 // that Layer gave, in place of what key named before. It moves the layer's file
 // and tells the layer so. Layers that were not used for the longest time make
-// room. After an error the layer is as good as before.
+// room, at Close at the latest. After an error the layer is as good as before.
 func (c *Cache) Keep(ctx context.Context, key string, l *layer.Layer, rec *layer.Record) error {
 	if !isKey(key) {
 		return fmt.Errorf("keeping a layer: malformed key %q", key)
@@ -140,7 +140,11 @@ func (c *Cache) keep(ctx context.Context, dir string, l *layer.Layer, rec *layer
 		return err
 	}
 	c.dropOthers(dir, path.Base(blob))
-	return c.makeRoom(ctx, dir)
+	size, err := l.Size()
+	if err != nil || !c.layers.add(size) {
+		return err
+	}
+	return c.makeRoom(ctx, &c.layers, c.layerEntries, dir)
 }
 
 // place renames a file to where it replaces whatever is there: a damaged cache
@@ -200,19 +204,4 @@ func (c *Cache) dropOthers(dir, blob string) {
 			_, _ = c.remove(path.Join(dir, f.Name()), path.Join(dir, f.Name()))
 		}
 	}
-}
-
-// makeRoom removes the layers that were not used for the longest time, but not
-// those in dir, until the others and these fit.
-func (c *Cache) makeRoom(ctx context.Context, dir string) error {
-	all, err := c.layerEntries(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err = c.evict(ctx, all, func(e entry, total int64) bool {
-		return e.path != dir && total > c.maxBytes
-	}); err != nil {
-		return fmt.Errorf("making room: %w", err)
-	}
-	return nil
 }

@@ -101,6 +101,11 @@ func (c *Cache) lockNew(rel string, mode lockMode) (*lock, error) {
 func (c *Cache) wait(ctx context.Context, rel string, mode lockMode) (*lock, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errInUse)
 	defer cancel()
+	return c.poll(ctx, rel, mode)
+}
+
+// poll is lockNew, but waits for whoever has the lock, until ctx ends.
+func (c *Cache) poll(ctx context.Context, rel string, mode lockMode) (*lock, error) {
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {

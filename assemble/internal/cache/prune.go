@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 
 // Usage counts entries by kind.
 type Usage struct {
-	Kinds []KindUsage // "layers", "manifests", "packages", in this order
+	// Kinds are "layers", "manifests", "packages", "indexes" and "mounts", in this
+	// order.
+	Kinds []KindUsage
 }
 
 // KindUsage is one kind's part of a Usage.
@@ -37,8 +40,12 @@ func (u Usage) Total() KindUsage {
 	return t
 }
 
+// indexesKind is what the user reads; the others are called as their directory.
+const indexesKind = "indexes"
+
 func newUsage() Usage {
-	return Usage{Kinds: []KindUsage{{Kind: layersDir}, {Kind: manifestsDir}, {Kind: packagesDir}}}
+	return Usage{Kinds: []KindUsage{{Kind: layersDir}, {Kind: manifestsDir}, {Kind: packagesDir},
+		{Kind: indexesKind}, {Kind: mountsDir}}}
 }
 
 func (u Usage) of(kind string) *KindUsage {
@@ -122,8 +129,8 @@ func (c *Cache) Prune(ctx context.Context, o PruneOptions) (freed Usage, err err
 }
 
 // evict removes, from the one not used for the longest time on, the entries that
-// doomed says; total is the size of what is left. The caller has the right to
-// change.
+// doomed says; total is the size of what is left. One that cannot be removed does not
+// save the others. The caller has the right to change.
 func (c *Cache) evict(
 	ctx context.Context, all []entry, doomed func(e entry, total int64) bool,
 ) (Usage, error) {
@@ -133,6 +140,7 @@ func (c *Cache) evict(
 	for _, e := range all {
 		total += e.bytes
 	}
+	var failed error
 	for _, e := range all {
 		if err := ctx.Err(); err != nil {
 			return freed, err
@@ -143,7 +151,8 @@ func (c *Cache) evict(
 		k := freed.of(e.kind)
 		removed, err := c.remove(e.path, e.locks...)
 		if err != nil {
-			return freed, err
+			failed = cmp.Or(failed, err)
+			continue
 		}
 		if !removed {
 			k.InUse++
@@ -153,7 +162,7 @@ func (c *Cache) evict(
 		k.Entries++
 		k.Bytes += e.bytes
 	}
-	return freed, nil
+	return freed, failed
 }
 
 // remove removes what is at rel unless somebody has one of the locks, which are
@@ -207,12 +216,20 @@ func (c *Cache) entries(ctx context.Context) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifests, err := c.manifestEntries(ctx, manifestsDir)
+	manifests, err := c.fileEntries(ctx, manifestsDir, manifestsDir)
 	if err != nil {
 		return nil, err
 	}
-	packages, err := c.packageEntries(ctx)
-	return slices.Concat(layers, manifests, packages), err
+	packages, err := c.lockedEntries(ctx, packagesDir)
+	if err != nil {
+		return nil, err
+	}
+	indexes, err := c.indexEntries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := c.lockedEntries(ctx, mountsDir)
+	return slices.Concat(layers, manifests, packages, indexes, mounts), err
 }
 
 // layerEntries lists the sites. A directory without a record is what a killed
@@ -243,17 +260,17 @@ func (c *Cache) layerEntries(ctx context.Context) ([]entry, error) {
 	return all, nil
 }
 
-// manifestEntries lists each file below rel by itself.
-func (c *Cache) manifestEntries(ctx context.Context, rel string) ([]entry, error) {
+// fileEntries lists each file below rel by itself.
+func (c *Cache) fileEntries(ctx context.Context, kind, rel string) ([]entry, error) {
 	files, err := c.list(rel)
 	if err != nil {
 		return nil, err
 	}
 	var all []entry
 	for _, f := range files {
-		e := entry{kind: manifestsDir, path: path.Join(rel, f.Name())}
+		e := entry{kind: kind, path: path.Join(rel, f.Name())}
 		if f.IsDir() {
-			below, err := c.manifestEntries(ctx, e.path)
+			below, err := c.fileEntries(ctx, kind, e.path)
 			if err != nil {
 				return nil, err
 			}
@@ -269,9 +286,10 @@ func (c *Cache) manifestEntries(ctx context.Context, rel string) ([]entry, error
 	return all, ctx.Err()
 }
 
-// packageEntries lists the package managers' caches.
-func (c *Cache) packageEntries(ctx context.Context) ([]entry, error) {
-	files, err := c.list(packagesDir)
+// lockedEntries lists the directories in dir, which is also their kind. Who uses one
+// has locked the file beside it.
+func (c *Cache) lockedEntries(ctx context.Context, dir string) ([]entry, error) {
+	files, err := c.list(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +298,7 @@ func (c *Cache) packageEntries(ctx context.Context) ([]entry, error) {
 		if !f.IsDir() && strings.HasSuffix(f.Name(), lockExt) {
 			continue
 		}
-		e := entry{kind: packagesDir, path: path.Join(packagesDir, f.Name())}
+		e := entry{kind: dir, path: path.Join(dir, f.Name())}
 		e.locks = []string{e.path + lockExt}
 		e.used = c.usedAt(e.path+lockExt, e.path)
 		if e.bytes, err = c.size(ctx, e.path, f); err != nil {
@@ -316,7 +334,8 @@ func (c *Cache) list(rel string) ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// size adds up the files at rel and below. What others remove meanwhile has none.
+// size adds up the files at rel and below. What others remove meanwhile has none,
+// and neither has what a build step made as another user and shut.
 func (c *Cache) size(ctx context.Context, rel string, d fs.DirEntry) (int64, error) {
 	if !d.IsDir() {
 		info, err := c.root.Lstat(rel)
@@ -332,6 +351,9 @@ func (c *Cache) size(ctx context.Context, rel string, d fs.DirEntry) (int64, err
 		return 0, err
 	}
 	entries, err := c.list(rel)
+	if errors.Is(err, fs.ErrPermission) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -23,7 +23,7 @@ func TestUsageCountsByKind(t *testing.T) {
 	got.Kinds[0].Bytes = 0
 	want := Usage{Kinds: []KindUsage{{Kind: "layers", Entries: 2, InUse: 2},
 		{Kind: "manifests", Entries: 3, Bytes: 30},
-		{Kind: "packages", Entries: 1, Bytes: 20, InUse: 1}}}
+		{Kind: "packages", Entries: 1, Bytes: 20, InUse: 1}, {Kind: "indexes"}, {Kind: "mounts"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -65,7 +65,8 @@ func TestPruneLeavesWhatIsInUseAndForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Usage{Kinds: []KindUsage{{Kind: "layers", InUse: 2},
-		{Kind: "manifests", Entries: 3, Bytes: 30}, {Kind: "packages", InUse: 1}}}
+		{Kind: "manifests", Entries: 3, Bytes: 30}, {Kind: "packages", InUse: 1},
+		{Kind: "indexes"}, {Kind: "mounts"}}}
 	if diff := cmp.Diff(want, freed); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -151,10 +152,10 @@ func TestKeepMakesRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.maxBytes = usage.Total().Bytes + 1
+	c.layers.bytes = usage.Total().Bytes + 1
 	keep(t, c, Key("c"), "content of c")
 	wantKept(t, c, map[string]bool{"a": true, "b": false, "c": true})
-	c.maxBytes = 1
+	c.layers.bytes = 1
 	keep(t, c, Key("d"), "content of d")
 	// c is in use, and d the one that was to be kept.
 	wantKept(t, c, map[string]bool{"a": false, "c": true, "d": true})
