@@ -30,7 +30,7 @@ type CopySpec struct {
 	Exclude    []string // patterns of .dockerignore, relative to a source that is a directory
 	Parents    bool     // keep the directories of a source, from its "/./" on
 	// Link makes the change set as if nothing were below it: links of the stage are
-	// not followed, and all parents are made anew.
+	// not followed, and all parents are made anew. It means nothing with Chmod.
 	Link bool
 	// Wildcards makes patterns of Sources; those of heredocs and URLs are names.
 	Wildcards bool

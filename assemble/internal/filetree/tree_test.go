@@ -116,7 +116,8 @@ func TestCloneIsIndependent(t *testing.T) {
 	tree := stack(t, stageText)
 	before := show(tree.Entries(""))
 	clone := tree.Clone()
-	if err := clone.Apply(parse(t, "f 644 0:0 app/x 1\nd 700 0:0 etc\nw usr\nD 755 0:0 srv"), 1); err != nil {
+	change := parse(t, "f 644 0:0 app/x 1\nd 700 0:0 etc\nw usr\nD 755 0:0 srv")
+	if err := clone.Apply(change, 1); err != nil {
 		t.Fatal(err)
 	}
 	if show(tree.Entries("")) != before {
@@ -138,7 +139,8 @@ func TestATreeIsReadAndClonedConcurrently(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			name := fmt.Sprintf("app/%d", i)
-			got, err := tree.Copy(t.Context(), CopySpec{From: from, Sources: []string{"a.txt"}, Dest: "/" + name})
+			spec := CopySpec{From: from, Sources: []string{"a.txt"}, Dest: "/" + name}
+			got, err := tree.Copy(t.Context(), spec)
 			if err != nil || len(got) != 1 {
 				t.Errorf("got %v, %v", got, err)
 			}
@@ -207,7 +209,8 @@ func BenchmarkCopy(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		got, err := New().Copy(b.Context(), CopySpec{From: from, Sources: []string{"usr/lib"}, Dest: "/app"})
+		spec := CopySpec{From: from, Sources: []string{"usr/lib"}, Dest: "/app"}
+		got, err := New().Copy(b.Context(), spec)
 		if err != nil || len(got) < 100_000 {
 			b.Fatal(len(got), err)
 		}
@@ -253,7 +256,9 @@ func TestResolveOwner(t *testing.T) {
 				t.Errorf("%s: %s: got %d:%d, %v", which, spec, uid, gid, err)
 			}
 		}
-		for _, spec := range []string{"nobody", "broken", "short", "nginx:nobody", "4294967295", "-1", ""} {
+		for _, spec := range []string{
+			"nobody", "broken", "short", "nginx:nobody", "4294967295", "-1", "",
+		} {
 			_, _, err := tree.ResolveOwner(spec)
 			var owner *OwnerError
 			if !errors.As(err, &owner) || owner.Hint() == "" {

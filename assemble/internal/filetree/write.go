@@ -36,7 +36,7 @@ type parent struct {
 
 func newWriter(t *Tree, c *CopySpec) (*writer, error) {
 	w := &writer{t: t.derive(), spec: c}
-	if c.Link {
+	if c.Link && c.Chmod == "" { // with --chmod BuildKit does not link
 		w.t = New()
 	}
 	var err error
