@@ -34,14 +34,20 @@ func enterChroot(s *spec, out *reporter) (stage string, err error) {
 		return StageMount, err
 	}
 	for _, t := range s.Tmpfs {
-		fd, err := in.dir(t)
+		fd, err := in.dir(t.Target)
 		if err != nil {
 			return StageMount, err
 		}
 		unix.Close(fd)
+		if err := in.tell(t.Target, out); err != nil {
+			return StageMount, err
+		}
 	}
 	for _, f := range s.Files {
 		if err := in.write(f); err != nil {
+			return StageMount, err
+		}
+		if err := in.tell(f.Target, out); err != nil {
 			return StageMount, err
 		}
 	}
@@ -73,8 +79,49 @@ func (in *inside) devices(out *reporter) error {
 				return err
 			}
 		}
+		if err := in.tell("/dev/"+d.name, out); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// tell says that what has a name is not the step's.
+func (in *inside) tell(name string, out *reporter) error {
+	real, err := in.real(path.Clean("/"+name), maxLinks)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // a file that the image had no use for
+	}
+	if err == nil {
+		out.ours(real)
+	}
+	return err
+}
+
+// real is a name without symlinks.
+func (in *inside) real(name string, links int) (string, error) {
+	dir, err := in.open(path.Dir(name), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(dir)
+	parent, err := realPath(dir)
+	if err != nil {
+		return "", err
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, path.Base(name), buf)
+	if err != nil {
+		return path.Join(parent, path.Base(name)), nil
+	}
+	if links == 0 {
+		return "", unix.ELOOP
+	}
+	target := string(buf[:n])
+	if !path.IsAbs(target) {
+		target = path.Join(parent, target)
+	}
+	return in.real(path.Clean(target), links-1)
 }
 
 // write puts a file of ours into the private tree.

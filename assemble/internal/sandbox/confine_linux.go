@@ -29,7 +29,42 @@ func capabilities(r rung, uid int) []uintptr {
 // forked from this thread and inherits it. (Changing the capabilities of all threads
 // takes longer, and is impossible in a binary with cgo, as the race detector's is. The
 // other threads are out of the step's reach: process 1 is not dumpable.)
-func confine(s *spec) error {
+//
+// The listener is a descriptor that answers changes of owner, or -1.
+func confine(s *spec, out *reporter) (listener int, err error) {
+	if err := reduce(s); err != nil {
+		return -1, err
+	}
+	if listener, err = s.filter(out); err != nil {
+		return -1, fmt.Errorf("installing the seccomp filter: %w", err)
+	}
+	// /proc/1/exe, fd, root and mem stay closed to the step.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return -1, fmt.Errorf("closing process 1: %w", err)
+	}
+	return listener, nil
+}
+
+// filter installs the filters. The second is for this thread only, as the one that
+// answers it must be free of it.
+func (s *spec) filter(out *reporter) (listener int, err error) {
+	p := s.pretence()
+	if err := loadFilter(newFilter(p, s.Rung.mounts())); err != nil || p != listened {
+		return -1, err
+	}
+	if listener, err = listen(); err == nil {
+		return listener, nil
+	}
+	out.warn("owners that a step changes are not recorded here: %v", err)
+	var f filter
+	f.do(load, offsetNumber)
+	f.fakeOwners()
+	f.do(answer, seccompAllow)
+	return -1, loadFilter(f)
+}
+
+// reduce is confine but for the filters.
+func reduce(s *spec) error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("limiting core dumps: %w", err)
 	}
@@ -64,17 +99,7 @@ func confine(s *spec) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
-	if err := restrictFiles(); err != nil {
-		return err
-	}
-	if err := loadFilter(newFilter(s.fake(), s.Rung.mounts())); err != nil {
-		return fmt.Errorf("installing the seccomp filter: %w", err)
-	}
-	// /proc/1/exe, fd, root and mem stay closed to the step.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("closing process 1: %w", err)
-	}
-	return nil
+	return restrictFiles()
 }
 
 // limit lowers a limit, never raises it.

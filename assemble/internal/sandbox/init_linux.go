@@ -55,6 +55,8 @@ func (r *reporter) warn(format string, args ...any) {
 
 func (r *reporter) made(name string) { r.send(message{Made: name}) }
 
+func (r *reporter) ours(name string) { r.send(message{Ours: name}) }
+
 func (r *reporter) fail(stage string, err error) int {
 	m := message{Stage: stage, Err: err.Error()}
 	errors.As(err, &m.Errno)
@@ -88,18 +90,19 @@ func initMain() int {
 	if stage, err := prepare(&s, out); err != nil {
 		return out.fail(stage, err)
 	}
-	if err := confine(&s); err != nil {
+	listener, err := confine(&s, out)
+	if err != nil {
 		return out.fail(StageConfine, err)
 	}
 	signals := make(chan os.Signal, 16) // from here on; who sends one saw us ready
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 		unix.SIGUSR1, unix.SIGUSR2)
 	out.send(message{Ready: true})
-	return s.work(out, reap, signals)
+	return s.work(out, reap, listener, signals)
 }
 
 // work does the job, and returns the exit code of process 1.
-func (s *spec) work(out *reporter, reap *reaper, signals <-chan os.Signal) int {
+func (s *spec) work(out *reporter, reap *reaper, listener int, signals <-chan os.Signal) int {
 	var err error
 	switch s.Job {
 	case jobExport:
@@ -107,7 +110,11 @@ func (s *spec) work(out *reporter, reap *reaper, signals <-chan os.Signal) int {
 	case jobImport:
 		err = extract(s.Path, os.Stdin, s.Owners == SubIDs)
 	default:
-		return runStep(s, out, reap, signals)
+		owners, err := s.recorder(listener)
+		if err != nil {
+			return out.fail(StageConfine, err)
+		}
+		return runStep(s, out, reap, owners, signals)
 	}
 	if err != nil {
 		return out.fail("", err)

@@ -38,6 +38,8 @@ var insider = map[string]func(args []string) int{
 	"write":  writeMuch,
 	"owners": owners,
 	"serve":  serve,
+	"record": record,
+	"many":   many,
 }
 
 func say(name string, v any) { fmt.Printf("%s=%v\n", name, v) }

@@ -39,17 +39,20 @@ func (s streams) joined() (same bool) {
 func (s *Sandbox) do(ctx context.Context, j spec, std streams) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.taken {
 		return fmt.Errorf("using a sandbox: %w", os.ErrClosed)
 	}
 	for {
 		if err := s.flatten(ctx); err != nil {
 			return err
 		}
-		if err := s.complete(&j); err != nil {
+		if err := s.complete(ctx, &j); err != nil {
 			return err
 		}
 		err := s.launch(ctx, j, std)
+		if len(j.Trees) > 0 {
+			err = errors.Join(err, s.dropTrees())
+		}
 		if s.settled || !s.stepDown(err) {
 			return err
 		}
@@ -100,6 +103,9 @@ func (s *Sandbox) flatten(ctx context.Context) error {
 	if err := s.cfg.Flatten(ctx, s.upper()); err != nil {
 		return fmt.Errorf("copying the base: %w", err)
 	}
+	if err := s.remember(); err != nil {
+		return fmt.Errorf("looking at the copy of the base: %w", err)
+	}
 	return os.Mkdir(done, 0o700)
 }
 
@@ -141,7 +147,7 @@ func (s *Sandbox) newChild(j *spec, std streams) (c *child, err error) {
 	c = &child{cmd: &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{initName}, Dir: "/",
 		// Of process 1; the step's is in its spec.
-		Env:         []string{"GOGC=off", "GOMAXPROCS=2"},
+		Env:         []string{"GOGC=off", "GOMEMLIMIT=128MiB", "GOMAXPROCS=2"},
 		SysProcAttr: attributes(j),
 	}}
 	defer func() {
@@ -369,6 +375,12 @@ func (s *Sandbox) attend(ctx context.Context, c *child, told []byte, j spec,
 			s.warn(m.Warn)
 		case m.Made != "":
 			h.made = append(h.made, m.Made)
+		case m.Ours != "":
+			if name, err := filepath.Rel("/", m.Ours); err == nil {
+				s.ours[name] = true
+			}
+		case m.Identity, m.Lost, m.Nodes != nil:
+			s.heed(m)
 		case m.Ready:
 			s.settled = true
 			ready()

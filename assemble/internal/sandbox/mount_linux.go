@@ -137,26 +137,33 @@ func openDirs(names ...string) (short []string, done func(), err error) {
 	return short, done, nil
 }
 
-// newOverlay makes a detached overlay of layers, bottom first.
+// newOverlay makes a detached overlay of layers, bottom first. Without an upper it is
+// read-only.
 func newOverlay(lower []string, upper, work, stage string) (int, error) {
-	names, done, err := openDirs(append([]string{upper, work}, lower...)...)
+	top := []string{}
+	if upper != "" {
+		top = []string{upper, work}
+	}
+	names, done, err := openDirs(append(top, lower...)...)
 	if err != nil {
 		return -1, err
 	}
 	defer done()
 	var opts []option
-	for i := len(names) - 1; i >= 2; i-- { // the kernel wants the top first
+	for i := len(names) - 1; i >= len(top); i-- { // the kernel wants the top first
 		opts = append(opts, option{"lowerdir+", names[i]})
 	}
-	opts = append(opts, option{"upperdir", names[0]}, option{"workdir", names[1]},
-		option{key: "userxattr"}, // what a user namespace may write
-		option{key: "volatile"})  // no fsync: it is thrown away
+	if upper != "" {
+		opts = append(opts, option{"upperdir", names[0]}, option{"workdir", names[1]},
+			option{key: "volatile"}) // no fsync
+	}
+	opts = append(opts, option{key: "userxattr"}) // what a user namespace may write
 	fd, err := newFS("overlay", noSUIDDev, opts...)
 	if err == nil || !strings.Contains(err.Error(), "lowerdir+") {
 		return fd, err
 	}
 	// Linux before 6.8 has no lowerdir+, and one string of fsconfig is too short.
-	fd, old := oldOverlay(names, stage)
+	fd, old := oldOverlay(names, len(top), stage)
 	if old != nil {
 		return -1, errors.Join(err, old)
 	}
@@ -164,13 +171,15 @@ func newOverlay(lower []string, upper, work, stage string) (int, error) {
 }
 
 // oldOverlay is newOverlay with mount(2), whose options share one page.
-func oldOverlay(names []string, stage string) (int, error) {
+func oldOverlay(names []string, top int, stage string) (int, error) {
 	var lower []string
-	for i := len(names) - 1; i >= 2; i-- {
+	for i := len(names) - 1; i >= top; i-- {
 		lower = append(lower, names[i])
 	}
-	opts := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + names[0] +
-		",workdir=" + names[1] + ",userxattr,volatile"
+	opts := "lowerdir=" + strings.Join(lower, ":") + ",userxattr"
+	if top > 0 {
+		opts += ",upperdir=" + names[0] + ",workdir=" + names[1] + ",volatile"
+	}
 	err := unix.Mount("overlay", stage, "overlay", unix.MS_NODEV|unix.MS_NOSUID, opts)
 	if err != nil {
 		return -1, fmt.Errorf("mount overlay: %w", err)

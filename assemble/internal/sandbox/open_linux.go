@@ -30,6 +30,16 @@ type Sandbox struct {
 	closed  bool
 	rung    rung
 	settled bool // the rung has worked
+	taken   bool // the changes are the caller's
+
+	// Of the rungs with a private tree: what was in it, and what of it is process 1's.
+	before map[string]*mark
+	ours   map[string]bool
+
+	// What the recorder of owners found; see heed.
+	owners         map[string]Owner
+	lost           bool
+	warnedIdentity bool
 }
 
 // Names in Config.Dir: a directory and, beside it, its lock.
@@ -60,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Sandbox, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making a sandbox: %w", err)
 	}
-	s := &Sandbox{cfg: cfg, grace: grace}
+	s := &Sandbox{cfg: cfg, grace: grace, ours: map[string]bool{}, owners: map[string]Owner{}}
 	if cfg.Isolation == Chroot {
 		s.rung = chrootRung
 		s.warn("steps run in a bare chroot, which keeps nothing from this machine; " +
@@ -112,16 +122,6 @@ func stillThere(f *os.File) bool {
 }
 
 func (s *Sandbox) upper() string { return filepath.Join(s.dir, "upper") }
-
-// Changes is the directory with what was changed, in the form of an overlay's upper
-// directory mounted with "userxattr": a whiteout is a character device 0:0, an opaque
-// directory has user.overlay.opaque=y. It is there until Close; nothing may write to
-// it. ok is false as long as nothing ran, and where there is no overlay.
-func (s *Sandbox) Changes() (dir string, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.upper(), s.settled && s.rung == overlayRung && !s.closed
-}
 
 // Run executes a step and waits until everything in it is gone. It returns nil if the
 // command's exit code was 0, an *ExitError if not, a *TimeoutError after Timeout, the

@@ -36,6 +36,15 @@ func (*Sandbox) Import(context.Context, string, io.Reader) error { return refuse
 // Changes is never reached, for Open fails.
 func (*Sandbox) Changes() (string, bool) { return "", false }
 
+// TakeChanges is never reached, for Open fails.
+func (*Sandbox) TakeChanges() (string, error) { return "", refuse() }
+
+// RecordedOwners is never reached, for Open fails.
+func (*Sandbox) RecordedOwners() map[string]Owner { return nil }
+
+// OwnersLost is never reached, for Open fails.
+func (*Sandbox) OwnersLost() bool { return false }
+
 // Close is never reached, for Open fails.
 func (*Sandbox) Close() error { return nil }
 

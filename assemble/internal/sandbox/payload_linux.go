@@ -23,7 +23,8 @@ const (
 
 // runStep executes the command, passes signals on to it, reaps until it has ended, and
 // reports.
-func runStep(s *spec, out *reporter, reap *reaper, signals <-chan os.Signal) int {
+func runStep(s *spec, out *reporter, reap *reaper, owners *recorder,
+	signals <-chan os.Signal) int {
 	if err := enterDir(s.Dir); err != nil {
 		return out.fail("", err)
 	}
@@ -67,6 +68,9 @@ func runStep(s *spec, out *reporter, reap *reaper, signals <-chan os.Signal) int
 		if err := unwrite(s.Files); err != nil {
 			return out.fail("", err)
 		}
+	}
+	if owners != nil {
+		owners.report(out)
 	}
 	out.send(m)
 	return 0 // the kernel kills what is left in the PID namespace

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ func (s *Sandbox) stepSpec(step Step) (spec, error) {
 	j := spec{
 		Job: jobRun, Args: step.Args, Env: step.Env, Dir: step.Dir,
 		UID: step.UID, GID: step.GID,
-		Binds: step.Binds, Tmpfs: step.Tmpfs,
+		Binds: step.Binds, Tmpfs: step.Tmpfs, Trees: treesOf(step.Trees),
 		OwnNetwork: step.NoNetwork, Forwarding: len(step.Forward) > 0, Limits: step.Limits,
 	}
 	if j.Dir == "" {
@@ -35,6 +36,13 @@ func (s *Sandbox) stepSpec(step Step) (spec, error) {
 	}
 	if s.cfg.Isolation != Chroot {
 		return j, nil
+	}
+	if len(step.Trees) > 0 {
+		return j, &RefusedError{
+			Stage:  StageMount,
+			Cause:  fmt.Sprintf("nothing can be shown at %s without mounts", step.Trees[0].Target),
+			Remedy: "use an isolation with mounts (--isolation auto)",
+		}
 	}
 	j.Binds = nil
 	for _, b := range step.Binds {
@@ -65,7 +73,7 @@ func (s *Sandbox) files(step Step) ([]file, error) {
 		{Target: "/etc/resolv.conf", Data: resolv, Mode: 0o644},
 		{Target: "/etc/hosts", Data: hosts, Mode: 0o644},
 	}
-	if s.cfg.Owners == FakeOwners && step.UID == 0 {
+	if (s.cfg.Owners == FakeOwners || s.cfg.Owners == RecordOwners) && step.UID == 0 {
 		// apt checks that its change of user took effect.
 		files = append(files, file{
 			Target: "/etc/apt/apt.conf.d/00sandbox", Below: "/etc/apt/apt.conf.d",
@@ -118,7 +126,7 @@ func readBounded(name string, limit int64) ([]byte, error) {
 
 // complete fills in what every job needs, and makes a fresh work directory: an
 // overlay that is mounted with "volatile" does not take a used one.
-func (s *Sandbox) complete(j *spec) error {
+func (s *Sandbox) complete(ctx context.Context, j *spec) error {
 	j.Rung, j.Owners, j.Hostname = s.rung, s.cfg.Owners, s.cfg.Hostname
 	j.Upper, j.Stage = s.upper(), filepath.Join(s.dir, "stage")
 	j.Work = filepath.Join(s.dir, "work")
@@ -129,6 +137,9 @@ func (s *Sandbox) complete(j *spec) error {
 	if len(j.Lower) == 0 {
 		j.Lower = []string{filepath.Join(s.dir, "empty")}
 	}
+	if err := s.plantTrees(ctx, j.Trees); err != nil {
+		return err
+	}
 	if s.rung != overlayRung {
 		return nil
 	}
@@ -136,25 +147,4 @@ func (s *Sandbox) complete(j *spec) error {
 		return fmt.Errorf("making a work directory: %w", err)
 	}
 	return os.Mkdir(j.Work, 0o700)
-}
-
-// clean takes away the mount points that process 1 had to make, last first, unless
-// the step put something there.
-func (s *Sandbox) clean(made []string) {
-	root, err := os.OpenRoot(s.upper())
-	if err != nil {
-		return
-	}
-	defer root.Close()
-	for i := len(made) - 1; i >= 0; i-- {
-		name, err := filepath.Rel("/", made[i])
-		if err != nil || !filepath.IsLocal(name) {
-			continue
-		}
-		info, err := root.Lstat(name)
-		if err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0 ||
-			!s.rung.mounts() && info.Mode()&os.ModeDevice != 0) {
-			_ = root.Remove(name) // a directory that is not empty stays
-		}
-	}
 }

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -43,7 +44,11 @@ func (b *builder) build() (stage string, err error) {
 		return StageCopy, err
 	}
 	if b.Job == jobRun {
-		if err := b.collect(); err != nil {
+		var missing *sourceError
+		switch err := b.collect(); {
+		case errors.As(err, &missing):
+			return "", err
+		case err != nil:
 			return StageMount, err
 		}
 	}
@@ -82,7 +87,7 @@ func (b *builder) add(mount int, at string, dir bool) {
 
 // collect opens all mounts but the root.
 func (b *builder) collect() error {
-	for _, f := range []func() error{b.proc, b.dev, b.sys, b.tmpfs, b.binds} {
+	for _, f := range []func() error{b.proc, b.dev, b.sys, b.tmpfs, b.binds, b.trees} {
 		if err := f(); err != nil {
 			return err
 		}
@@ -175,11 +180,15 @@ func (b *builder) sys() error {
 
 func (b *builder) tmpfs() error {
 	for _, t := range b.Tmpfs {
-		fd, err := newFS("tmpfs", noSUIDDev, option{"mode", "1777"})
-		if err != nil {
-			return fmt.Errorf("%s: %w", t, err)
+		opts := []option{{"mode", "1777"}}
+		if t.Size > 0 {
+			opts = append(opts, option{"size", strconv.FormatInt(t.Size, 10)})
 		}
-		b.add(fd, t, true)
+		fd, err := newFS("tmpfs", noSUIDDev, opts...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.Target, err)
+		}
+		b.add(fd, t.Target, true)
 	}
 	return nil
 }

@@ -39,3 +39,28 @@ var denied = [...]int{
 
 // mknod is a call that makes nodes, and which of its arguments is the mode.
 type mknod struct{ call, mode int }
+
+// ownerCall is a call that changes an owner, and how it says of what.
+type ownerCall struct {
+	call int
+	form ownerForm
+}
+
+type ownerForm int
+
+const (
+	byPath ownerForm = iota // path, uid, gid
+	byLink                  // the same; a symlink is not followed
+	byFD                    // descriptor, uid, gid
+	byAt                    // directory, path, uid, gid, flags
+)
+
+// identities change who the caller is; ids is how many of its arguments say so.
+var identities = [...]struct{ call, ids int }{
+	{unix.SYS_SETUID, 1}, {unix.SYS_SETGID, 1}, {unix.SYS_SETFSUID, 1}, {unix.SYS_SETFSGID, 1},
+	{unix.SYS_SETREUID, 2}, {unix.SYS_SETREGID, 2}, {unix.SYS_SETRESUID, 3},
+	{unix.SYS_SETRESGID, 3},
+}
+
+// faked calls succeed without effect wherever changes of identity do.
+var faked = [...]int{unix.SYS_CAPSET, unix.SYS_SETGROUPS}

@@ -22,6 +22,9 @@ type Config struct {
 	// It is called at most once, where overlay is refused or with Isolation Chroot.
 	// Without it these are refused.
 	Flatten func(ctx context.Context, dst string) error
+	// FlattenTree does the same for the Lower of a TreeMount. Without it, a step that has
+	// one is refused where overlay is.
+	FlattenTree func(ctx context.Context, lower []string, dst string) error
 
 	Isolation Isolation
 	Owners    Owners
@@ -61,11 +64,19 @@ const (
 	FakeOwners Owners = iota
 	// SingleOwner is the same without the pretence: chown to another id is EINVAL.
 	SingleOwner
+	// RecordOwners is FakeOwners, but for user 0 the owners that chown was asked for are
+	// noted: of a file or directory as "UID:GID" in its attribute user.decant.owner, where
+	// an id that was never changed is -1; of what takes no attribute, such as a symlink,
+	// in RecordedOwners. Where that cannot be done, OwnersLost tells. A stat still shows 0.
+	RecordOwners
 	// SubIDs maps the caller to 0 and the ranges of /etc/subuid and /etc/subgid above
 	// it, through newuidmap and newgidmap. Owners are real, also on the host's disk.
 	// It is refused where the host has no such ranges.
 	SubIDs
 )
+
+// Owner is a user and a group of the image. An id of -1 is as it was.
+type Owner struct{ UID, GID int64 }
 
 // Step is one command. Args and Stdout are needed in practice, the rest is
 // optional.
@@ -90,7 +101,8 @@ type Step struct {
 	Stdout, Stderr io.Writer
 
 	Binds   []Bind
-	Tmpfs   []string // directories that are empty, in memory, and gone afterwards
+	Trees   []TreeMount
+	Tmpfs   []TmpfsMount
 	Secrets []Secret
 
 	// NoNetwork leaves only a loopback interface of its own.
@@ -107,6 +119,26 @@ type Step struct {
 type Bind struct {
 	Source, Target string
 	ReadOnly       bool
+}
+
+// TreeMount shows the merged view of a stack of layer directories, or one path in it.
+// What is written there is discarded. Target is made if it is missing, and taken away
+// afterwards. Isolation Chroot refuses it.
+type TreeMount struct {
+	Lower []string // as in Config
+	// Source is a file or directory of the view, all of it if empty. Symlinks are
+	// followed, inside the view. If there is none Run returns an error that is
+	// fs.ErrNotExist, and nothing is executed.
+	Source   string
+	Target   string
+	ReadOnly bool
+}
+
+// TmpfsMount is a directory that is empty, in memory, and gone afterwards. Target is made
+// if it is missing, and taken away too.
+type TmpfsMount struct {
+	Target string
+	Size   int64 // in bytes; 0 means half of the machine's memory
 }
 
 // Forward passes the connections to a TCP listener of the host on to a port of
@@ -133,6 +165,9 @@ type Limits struct {
 }
 
 const defaultProcesses = 4096
+
+// unchanged is an id of an Owner.
+const unchanged = -1
 
 const (
 	// grace is what a command has between SIGTERM and SIGKILL.

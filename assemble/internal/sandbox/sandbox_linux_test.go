@@ -123,7 +123,7 @@ func TestStepSeesOnlyWhatItIsGiven(t *testing.T) {
 	said := mustRun(t, s, Step{
 		Env: []string{"A=1", "B=\xff"}, Dir: "/work/deep",
 		Secrets: []Secret{{Target: "/var/run/secrets/token", Data: []byte("hush")}},
-		Tmpfs:   []string{"/tmp"},
+		Tmpfs:   []TmpfsMount{{Target: "/tmp"}},
 	}, "look")
 	expect(t, said, map[string]string{
 		"env": "A=1 B=\xff", "uid": "0", "gid": "0", "hostname": "sandbox", "wd": "/work/deep",
@@ -229,7 +229,7 @@ func TestChangesHoldOnlyTheSteps(t *testing.T) {
 	step := Step{
 		Dir:   "/data",
 		Binds: []Bind{{Source: bound, Target: "/cache/npm"}, {Source: "/dev/null", Target: "/data/ca.crt", ReadOnly: true}},
-		Tmpfs: []string{"/scratch"}, Secrets: []Secret{{Target: "/run/secrets/token", Data: []byte("hush")}},
+		Tmpfs: []TmpfsMount{{Target: "/scratch"}}, Secrets: []Secret{{Target: "/run/secrets/token", Data: []byte("hush")}},
 	}
 	mustRun(t, s, step, "change")
 	mustRun(t, s, Step{}, "true")

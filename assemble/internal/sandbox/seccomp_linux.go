@@ -14,6 +14,7 @@ import (
 const (
 	seccompAllow = 0x7fff0000
 	seccompErrno = 0x00050000 // with the errno in the low half; 0 is success, nothing done
+	seccompAsk   = unix.SECCOMP_RET_USER_NOTIF
 
 	load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 	ifSame = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -79,9 +80,18 @@ func (f *filter) onOther(call, arg int, e syscall.Errno, values ...uint32) {
 	f.do(load, offsetNumber)
 }
 
-// newFilter is what a step may not call. With fake the change of owners succeeds
-// without effect; without pivoted, chroot is a way out and is closed.
-func newFilter(fake, pivoted bool) filter {
+// pretence is which calls of user 0 are not what they seem.
+type pretence int
+
+const (
+	honest   pretence = iota
+	faking            // of owners, identity and devices: success without effect
+	listened          // the same, but that of owners and identity is left to a listener
+)
+
+// newFilter is what a step may not call. Without pivoted, chroot is a way out and is
+// closed.
+func newFilter(p pretence, pivoted bool) filter {
 	var f filter
 	f.do(load, offsetArch)
 	f.jump(ifSame, nativeArch, 1, 0)
@@ -90,7 +100,10 @@ func newFilter(fake, pivoted bool) filter {
 	f.jump(ifMore, firstUnknown, 0, 1)
 	f.do(answer, seccompErrno|uint32(unix.ENOSYS))
 
-	if fake {
+	if p == faking {
+		f.fakeOwners()
+	}
+	if p != honest {
 		for _, call := range faked {
 			f.on(call, 0)
 		}
@@ -117,6 +130,16 @@ func newFilter(fake, pivoted bool) filter {
 		unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK)
 	f.do(answer, seccompAllow)
 	return f
+}
+
+// fakeOwners: changes of owner and identity succeed without effect.
+func (f *filter) fakeOwners() {
+	for _, c := range chowns {
+		f.on(c.call, 0)
+	}
+	for _, c := range identities {
+		f.on(c.call, 0)
+	}
 }
 
 // loadFilter puts the filter on every thread. The calling one has no_new_privs.

@@ -47,7 +47,8 @@ type spec struct {
 	Args, Env  []string
 	Dir        string
 	Binds      []Bind
-	Tmpfs      []string
+	Trees      []tree
+	Tmpfs      []TmpfsMount
 	Files      []file
 	Hostname   string
 	OwnNetwork bool
@@ -55,8 +56,27 @@ type spec struct {
 	Limits     Limits
 }
 
-// fake tells whether the change of owners is pretended.
-func (s *spec) fake() bool { return s.Owners == FakeOwners && s.UID == 0 }
+// pretence is how the step's changes of owner are met.
+func (s *spec) pretence() pretence {
+	switch {
+	case s.UID != 0 || s.Job != jobRun:
+	case s.Owners == FakeOwners:
+		return faking
+	case s.Owners == RecordOwners:
+		return listened
+	}
+	return honest
+}
+
+// tree is a TreeMount. Of Lower and Flat one is used; without Upper nothing can be
+// written.
+type tree struct {
+	Lower          []string
+	Upper, Work    string
+	Flat           string
+	Source, Target string
+	ReadOnly       bool
+}
 
 // file is a file of ours inside, in memory.
 type file struct {
@@ -74,14 +94,26 @@ type message struct {
 	Warn   string `json:",omitempty"`
 	Made   string `json:",omitempty"` // a mount point that was not there
 	Ready  bool   `json:",omitempty"` // the root is there, the job begins
+	Ours   string `json:",omitempty"` // what is ours in a private tree, beyond Made
 	Exited bool   `json:",omitempty"` // and with it Code, Signal and Reason
 	Code   int    `json:",omitempty"`
 	Signal int    `json:",omitempty"`
 	Reason string `json:",omitempty"`
 
+	Identity bool        `json:",omitempty"` // findings of the recorder
+	Lost     bool        `json:",omitempty"`
+	Nodes    []nodeOwner `json:",omitempty"`
+
 	Stage string        `json:",omitempty"` // where it failed, with Err and Errno
 	Err   string        `json:",omitempty"`
 	Errno syscall.Errno `json:",omitempty"`
+}
+
+// nodeOwner is the owner of a node that takes no note. Its path is bytes, which JSON
+// keeps as they are.
+type nodeOwner struct {
+	Path  []byte
+	Owner Owner
 }
 
 // stageError is a failure of process 1.
