@@ -99,7 +99,7 @@ func (l *lister) add(name string, n *node) {
 	if e.Kind == layer.File {
 		if first, ok := l.first[n.ino]; ok {
 			e = layer.Entry{Name: name, Kind: layer.HardLink, Target: first,
-				Mode: e.Mode, UID: e.UID, GID: e.GID}
+				Mode: e.Mode, UID: e.UID, GID: e.GID, Xattrs: e.Xattrs}
 		} else {
 			l.first[n.ino] = name
 		}

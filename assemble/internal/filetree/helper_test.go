@@ -1,6 +1,7 @@
 package filetree
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
@@ -129,29 +131,31 @@ func stack(t testing.TB, layers ...string) *Tree {
 	return tree
 }
 
+// wantEntries also makes a layer of them.
 func wantEntries(t testing.TB, got []layer.Entry, want string) {
 	t.Helper()
+	isLayer(t, got)
 	if d := cmp.Diff(normal(want), show(got)); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
-	if !slices.IsSortedFunc(got, func(a, b layer.Entry) int { return compareNames(a.Name, b.Name) }) {
+	if !slices.IsSortedFunc(got, func(a, b layer.Entry) int { return layer.Compare(a.Name, b.Name) }) {
 		t.Errorf("not sorted: %s", show(got))
 	}
 }
 
-// compareNames orders names as a layer does: what is in a directory follows it
-// before any other name ("a", "a/b", "a-b").
-func compareNames(a, b string) int {
-	for i := range min(len(a), len(b)) {
-		switch x, y := a[i], b[i]; {
-		case x == y:
-		case x == '/':
-			return -1
-		case y == '/' || x > y:
-			return 1
-		default:
-			return -1
-		}
+// isLayer fails if no layer can be made of entries.
+func isLayer(t testing.TB, entries []layer.Entry) {
+	t.Helper()
+	if len(Missing(entries)) > 0 {
+		return // there is no content to make it of
 	}
-	return len(a) - len(b)
+	l, _, err := layer.Build(t.Context(), layer.Tree{Dir: t.TempDir(), Entries: entries},
+		layer.Options{Compression: layer.Gzip, Temp: t.TempDir()})
+	if err != nil {
+		t.Errorf("building a layer: %v", err)
+		return
+	}
+	if err := errors.Join(validate.Layer(l), l.Close()); err != nil {
+		t.Error(err)
+	}
 }
