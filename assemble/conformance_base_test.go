@@ -56,6 +56,9 @@ const baseFiles = `
 
 // playground is the upper layer: things for Dockerfiles to trip over.
 const playground = `
+0755 0:0 dir srv
+0755 0:0 dir home
+0750 1000:1000 dir home/app
 0750 101:102 dir srv/data
 0640 101:102 file srv/data/keep kept\n
 0755 0:0 dir srv/full
@@ -79,8 +82,13 @@ const playground = `
 0600 1000:1000 file home/app/private mine\n
 `
 
-// conformanceBases makes the images that the suite's Dockerfiles start from. All
-// have the same files; they differ in their configuration.
+// implied is a layer that has a file without its directory.
+const implied = `
+0644 1000:1000 file home/app/extra extra\n
+`
+
+// conformanceBases makes the images that the suite's Dockerfiles start from. But for
+// one file they have the same files; they differ in their configuration.
 func conformanceBases(t *testing.T, b *bed.Bed) map[string]v1.Image {
 	t.Helper()
 	busybox := needed[string](t)(b.Busybox(t.Context()))
@@ -94,18 +102,22 @@ func conformanceBases(t *testing.T, b *bed.Bed) map[string]v1.Image {
 		lower = append(lower, tarFile{tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/bin/" + applet,
 			Linkname: "busybox", Mode: 0o777}, nil})
 	}
-	files, err := parseFiles(baseFiles)
-	if err != nil {
-		t.Fatal(err)
+	var layers [][]tarFile
+	for _, list := range []string{baseFiles, playground, implied} {
+		files, err := parseFiles(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, files)
 	}
-	upper, err := parseFiles(playground)
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers := [][]tarFile{append(files, lower...), upper}
+	layers[0] = append(layers[0], lower...)
 	bases := map[string]v1.Image{}
 	for name, config := range baseConfigs() {
-		img, err := baseImage(config, layers)
+		of := layers
+		if name != "implied" {
+			of = layers[:2]
+		}
+		img, err := baseImage(config, of)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +138,8 @@ func baseConfigs() map[string]v1.Config {
 		},
 		"onbuild": {Env: []string{basePath}, Cmd: []string{"sh"}, WorkingDir: "/work",
 			OnBuild: []string{"ARG WHO=nobody", "COPY . /work/src", "RUN echo built for $WHO > /work/who"}},
-		"ash": {Env: []string{basePath}, Shell: []string{"/bin/sh", "-e", "-c"}},
+		"implied": {Env: []string{basePath}, Cmd: []string{"sh"}},
+		"shell":   {Env: []string{basePath}, Shell: []string{"/bin/sh", "-e", "-c"}},
 	}
 }
 

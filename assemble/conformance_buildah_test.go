@@ -30,8 +30,8 @@ func newBuildah(t *testing.T, b *bed.Bed, bases map[string]v1.Image) *buildah {
 	}
 	w := &buildah{tool: needed[*bed.Tool](t)(b.Tool(t.Context(), "buildah")), dir: t.TempDir()}
 	t.Cleanup(func() {
-		// Its storage mounts itself, and nothing can be removed before that ends.
-		_ = exec.Command("umount", filepath.Join(w.dir, "root", "overlay")).Run()
+		// Its storage is a mount, and so are the containers of builds that failed.
+		_ = exec.Command("umount", "--recursive", filepath.Join(w.dir, "root", "overlay")).Run()
 	})
 	for base, img := range bases {
 		file := filepath.Join(w.dir, base+".tar")
