@@ -28,8 +28,7 @@ func (s *Sandbox) clean(made []string) {
 			continue
 		}
 		info, err := root.Lstat(name)
-		if err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0 ||
-			!s.rung.mounts() && info.Mode()&os.ModeDevice != 0) {
+		if err == nil && (info.IsDir() || info.Mode().IsRegular() && info.Size() == 0 || s.ours[name]) {
 			_ = root.Remove(name) // a directory that is not empty stays
 		}
 		if s.rung == overlayRung {

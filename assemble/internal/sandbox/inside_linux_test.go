@@ -40,6 +40,8 @@ var insider = map[string]func(args []string) int{
 	"serve":  serve,
 	"record": record,
 	"many":   many,
+	"alter":  alter,
+	"tree":   seeTrees,
 }
 
 func say(name string, v any) { fmt.Printf("%s=%v\n", name, v) }

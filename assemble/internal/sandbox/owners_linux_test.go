@@ -177,4 +177,3 @@ func BenchmarkRecord20000(b *testing.B) {
 		})
 	}
 }
-

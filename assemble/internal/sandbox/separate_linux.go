@@ -142,7 +142,7 @@ func (x *separator) one(full string, from int, st *unix.Stat_t, was *mark, to *s
 		return err
 	}
 	switch {
-	case was.isDir() && now.isDir():
+	case now.isDir():
 		return setAttrAt(to.fd, kid, opaqueAttr, []byte("y"))
 	case was.ino == now.ino && st.Mode&unix.S_IFMT == unix.S_IFREG:
 		return setAttrAt(to.fd, kid, originAttr, nil) // changed, not replaced
