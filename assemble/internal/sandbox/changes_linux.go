@@ -80,9 +80,14 @@ func (s *Sandbox) heed(m message) {
 	s.lost = s.lost || m.Lost
 	for _, n := range m.Nodes {
 		name, err := filepath.Rel("/", string(n.Path))
-		if err == nil && filepath.IsLocal(name) {
-			s.owners[name] = n.Owner.over(s.owners[name])
+		if err != nil || !filepath.IsLocal(name) {
+			continue
 		}
+		owner := n.Owner
+		if old, ok := s.owners[name]; ok {
+			owner = owner.over(old)
+		}
+		s.owners[name] = owner
 	}
 }
 

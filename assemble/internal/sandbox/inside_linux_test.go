@@ -42,6 +42,9 @@ var insider = map[string]func(args []string) int{
 	"many":   many,
 	"alter":  alter,
 	"tree":   seeTrees,
+	"steal":  steal,
+	"race":   race,
+	"own":    own,
 }
 
 func say(name string, v any) { fmt.Printf("%s=%v\n", name, v) }
@@ -234,18 +237,24 @@ func tryProc() {
 func tryWalls() {
 	// Before its exec a child's /proc/self/exe is the file that process 1 runs, and an
 	// interpreter line is a way to execute that.
-	script := []byte("#!/proc/self/exe\n")
-	_ = os.WriteFile("/data/script", script, 0o755)
+	sayErr("script", runScript())
+	sayErr("moved", errors.Join(os.Mkdir("/data/d", 0o700), os.Rename("/data/fifo", "/data/d/f")))
+	sayErr("linked", errors.Join(os.WriteFile("/data/x", nil, 0o600), os.Link("/data/x", "/data/d/x")))
+	sayErr("null", write("/dev/null"))
+	sayErr("stdout", write("/dev/stdout"))
+}
+
+// runScript executes the file of the host that process 1 runs.
+func runScript() error {
+	if err := os.WriteFile("/data/script", []byte("#!/proc/self/exe\n"), 0o755); err != nil {
+		return err
+	}
 	pid, err := syscall.ForkExec("/data/script", []string{"x"},
 		&syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
 	if err == nil {
 		_, err = syscall.Wait4(pid, nil, 0, nil)
 	}
-	sayErr("script", err)
-	sayErr("moved", errors.Join(os.Mkdir("/data/d", 0o700), os.Rename("/data/fifo", "/data/d/f")))
-	sayErr("linked", errors.Join(os.WriteFile("/data/x", nil, 0o600), os.Link("/data/x", "/data/d/x")))
-	sayErr("null", write("/dev/null"))
-	sayErr("stdout", write("/dev/stdout"))
+	return err
 }
 
 // change makes all kinds of differences.

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		unix.Exit(insider[os.Args[1]](os.Args[2:]))
 	case os.Args[0] == "/proc/self/exe": // by way of a script's first line
 		sayErr("exe", write("/proc/self/exe"))
+		sayErr("chown exe", chownExe())
 		unix.Exit(0)
 	case os.Getenv(outerEnv) != "":
 		runtime.LockOSThread()

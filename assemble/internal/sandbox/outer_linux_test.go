@@ -41,6 +41,8 @@ func outer(kind string) int {
 		cfg.Isolation = Chroot
 	case "subids":
 		cfg.Owners = SubIDs
+	case "no-listener", "masked-proc":
+		cfg.Owners = RecordOwners
 	}
 	s, err := Open(context.Background(), cfg)
 	if err != nil {
@@ -49,6 +51,7 @@ func outer(kind string) int {
 	}
 	err = s.Run(context.Background(), step)
 	fmt.Println("error:", err)
+	fmt.Println("lost:", s.OwnersLost())
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		fmt.Println("hint:", hint.Hint())
@@ -91,6 +94,8 @@ func forbid(kind string) error {
 		all(unix.EACCES, newMounts...)
 	case "old-mounts":
 		all(unix.ENOSYS, newMounts...)
+	case "no-listener": // an outer one, or an old kernel
+		f.onBits(unix.SYS_SECCOMP, 1, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, unix.EBUSY)
 	case "no-namespaces":
 		return os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
 	case "masked-proc":
@@ -198,6 +203,20 @@ func TestMaskedProcIsShownReadOnly(t *testing.T) {
 		"writable in /proc and /sys=0"} {
 		if !strings.Contains(said, w) {
 			t.Errorf("%q is not in\n%s", w, said)
+		}
+	}
+}
+
+func TestOwnersCannotBeRecorded(t *testing.T) {
+	for kind, want := range map[string][]string{
+		"no-listener": {"warning: owners that a step changes are not recorded here", "lost: false"},
+		"masked-proc": {"lost: true"}, // it knows not whose call it is
+	} {
+		said := under(t, kind, "owners")
+		for _, w := range append(want, "chown=ok", "setuid=ok", "error: <nil>") {
+			if !strings.Contains(said, w) {
+				t.Errorf("%s: %q is not in\n%s", kind, w, said)
+			}
 		}
 	}
 }

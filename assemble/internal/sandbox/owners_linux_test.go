@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,6 +39,7 @@ func record([]string) int {
 	sayErr("path", chownCall(here, "/new/file", 101, 102, 0))
 	sayErr("follow", chownCall(here, "through", 1, 2, 0))
 	sayErr("nofollow", chownCall(here, "link", 3, 4, unix.AT_SYMLINK_NOFOLLOW))
+	sayErr("link's user", chownCall(here, "still", 7, -1, unix.AT_SYMLINK_NOFOLLOW))
 	sayErr("fifo", chownCall(here, "fifo", 5, 6, 0))
 	sayErr("dangling", chownCall(here, "dangling", 7, 7, 0))
 	sayErr("copied up", chownCall(here, "/data/b", 33, 33, 0))
@@ -130,12 +132,168 @@ func TestOwnersAreRecorded(t *testing.T) {
 	if d := cmp.Diff(want, noted(t, dir)); d != "" {
 		t.Errorf("wanted -, got +\n%s", d)
 	}
-	nodes := map[string]Owner{"data/link": {3, 4}, "new/fifo": {5, 6}}
+	nodes := map[string]Owner{"data/link": {3, 4}, "new/fifo": {5, 6}, "new/still": {7, -1}}
 	if d := cmp.Diff(nodes, s.RecordedOwners()); d != "" {
 		t.Errorf("wanted -, got +\n%s", d)
 	}
 	if s.OwnersLost() {
 		t.Error("owners are lost")
+	}
+}
+
+// chownExe is done by the test binary of the host, in a step: it owns a descriptor of a
+// file that is outside.
+func chownExe() error {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return errors0(unix.Fchown(int(f.Fd()), 1, 1),
+		chownCall(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), 1, 1, 0))
+}
+
+// steal asks for owners of what is not the step's.
+func steal([]string) int {
+	here := unix.AT_FDCWD
+	for fd := range 20 {
+		for _, p := range []string{"/proc/1/fd/", "/proc/1/root/../proc/1/fd/", "/proc/1/task/1/fd/"} {
+			if err := chownCall(here, p+fmt.Sprint(fd), 1, 1, 0); err == nil {
+				say("changed", p+fmt.Sprint(fd))
+			}
+		}
+	}
+	for _, p := range []string{"root", "cwd", "exe", "root/etc", "cwd/data"} {
+		sayErr("1/"+p, chownCall(here, "/proc/1/"+p, 1, 1, 0))
+		sayErr("self/"+p, chownCall(here, "/proc/self/"+p, 1, 1, 0))
+	}
+	memfd, err := unix.MemfdCreate("x", 0)
+	sayErr("memfd", errors0(err, unix.Fchown(memfd, 1, 1)))
+	sayErr("script", runScript())
+	return 0
+}
+
+func TestRecorderTouchesNothingOutside(t *testing.T) {
+	s := open(t, recording)
+	said := mustRun(t, s, Step{}, "steal")
+	want := map[string]string{"changed": "", "memfd": "ok", "script": "ok", "chown exe": "ok"}
+	for _, p := range []string{"root", "cwd", "exe", "root/etc", "cwd/data"} {
+		want["1/"+p], want["self/"+p] = "ELOOP", "ELOOP"
+	}
+	expect(t, said, want)
+	for _, name := range []string{"/proc/self/exe", s.lock.Name(), s.dir, s.upper()} {
+		if n, err := unix.Getxattr(name, ownerAttr, make([]byte, 100)); err == nil {
+			t.Errorf("%s has an owner of %d bytes noted", name, n)
+		}
+	}
+	expect(t, mustRun(t, s, Step{}, "try", layers), map[string]string{ // the other walls stand
+		"mount": "EPERM", "host file": "ENOENT", "process 1 fd/3": "EACCES", "process 1 mem": "EACCES",
+		"writable in /proc and /sys": "0", "device": "ok", "call x32": "ENOSYS"})
+}
+
+// race changes the path that a call is about, and who it is, while it is asked.
+func race([]string) int {
+	_ = os.MkdirAll("/race/in", 0o755)
+	_ = os.WriteFile("/race/in/f", nil, 0o600)
+	_ = os.Symlink("/proc/1/root", "/race/magic")
+	_ = os.Symlink("in", "/race/way")
+	name := []byte("/race/way/f\x00")
+	var g errgroup.Group
+	done := make(chan struct{})
+	g.Go(func() error {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return nil
+			default:
+			}
+			_ = os.Symlink([]string{"in", "magic", "/proc/1/fd", "/proc/self/fd"}[i%4], "/race/next")
+			_ = os.Rename("/race/next", "/race/way")
+			name[10] = "f7"[i%2]
+		}
+	})
+	for range 2000 {
+		_ = call(unix.SYS_FCHOWNAT, ^uintptr(99),
+			uintptr(unsafe.Pointer(&name[0])), 1, 1, 0)
+	}
+	for range 200 { // many short-lived askers, which are killed as they ask
+		pid, _, e := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		if e == 0 && pid == 0 {
+			for {
+				_, _, _ = unix.RawSyscall6(unix.SYS_FCHOWNAT, ^uintptr(99),
+					uintptr(unsafe.Pointer(&name[0])), 2, 2, 0, 0)
+			}
+		}
+		_ = unix.Kill(int(pid), unix.SIGKILL)
+	}
+	close(done)
+	_ = g.Wait()
+	sayErr("after", chownCall(unix.AT_FDCWD, "/race/in/f", 3, 3, 0))
+	return 0
+}
+
+func TestRecorderSurvivesRaces(t *testing.T) {
+	s := open(t, recording)
+	expect(t, mustRun(t, s, Step{}, "race"), map[string]string{"after": "ok"})
+	dir, err := s.TakeChanges()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]string{"race/in/f": "3:3"}, noted(t, dir)); d != "" {
+		t.Errorf("wanted -, got +\n%s", d)
+	}
+	for _, name := range []string{s.lock.Name(), s.dir} {
+		if _, err := unix.Getxattr(name, ownerAttr, make([]byte, 100)); err == nil {
+			t.Errorf("%s has an owner noted", name)
+		}
+	}
+}
+
+func TestChrootTellsOfLostOwners(t *testing.T) {
+	s := open(t, recording, func(c *Config) { c.Isolation = Chroot })
+	mustRun(t, s, Step{}, "own")
+	if s.OwnersLost() {
+		t.Error("the owner that there is is lost")
+	}
+	expect(t, mustRun(t, s, Step{}, "owners"), map[string]string{"chown": "ok", "setuid": "ok"})
+	if !s.OwnersLost() {
+		t.Error("an owner is lost, and nobody knows")
+	}
+}
+
+func own([]string) int {
+	sayErr("chown", os.Chown("/data/b", 0, 0))
+	return 0
+}
+
+func TestIdentityIsWarnedOfOnce(t *testing.T) {
+	var warned []string
+	s := open(t, recording, func(c *Config) { c.Warn = func(w string) { warned = append(warned, w) } })
+	expect(t, mustRun(t, s, Step{}, "owners"), map[string]string{"chown": "ok", "owner": "0",
+		"setgroups": "ok", "setgid": "ok", "setuid": "ok", "uid": "0"})
+	mustRun(t, s, Step{}, "owners")
+	if len(warned) != 1 || !strings.Contains(warned[0], "changed its user") {
+		t.Errorf("warnings: %q", warned)
+	}
+}
+
+func TestGroupOfTheStepIsNoOther(t *testing.T) {
+	s := open(t, recording)
+	expect(t, mustRun(t, s, Step{GID: 1000}, "record"), map[string]string{
+		"path": "ok", "nofollow": "ok", "fifo": "ok", "group only": "ok", "fchown": "ok"})
+}
+
+func TestParseOwner(t *testing.T) {
+	for text, want := range map[string]Owner{"0:0": {}, "-1:5": {-1, 5}, "4294967294:1": {1<<32 - 2, 1}} {
+		got, ok := parseOwner(text)
+		if !ok || got != want || string(got.append(nil)) != text {
+			t.Errorf("%q is %v, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "1", "1:", "-2:0", "4294967295:0", "1:2:3", "a:b", " 1:1"} {
+		if got, ok := parseOwner(text); ok {
+			t.Errorf("%q is %v", text, got)
+		}
 	}
 }
 
