@@ -60,7 +60,8 @@ func TestListRefusesNamesThatNoLayerCanHave(t *testing.T) {
 	listed(t, c, "ok")
 	_, err := c.List(t.Context(), "")
 	list, hint := contextProblems(t, err)
-	if len(list) != 3 || !strings.Contains(list[1], "not UTF-8") || !strings.Contains(hint, ignoreFile) {
+	if len(list) != 3 || !strings.Contains(list[1], "not UTF-8") ||
+		!strings.Contains(hint, ignoreFile) {
 		t.Errorf("got %q, %q", list, hint)
 	}
 	write(t, dir, ignoreFile, "bad\nlink")

@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -151,33 +151,30 @@ func (g *ignore) covers(name string) bool {
 	return err == nil && ignored
 }
 
+// oddRunes are those of which the matcher makes something else than their own in a
+// regular expression, on purpose or not. Stars and question marks are not among them.
+const oddRunes = `\[]{}^|`
+
 // mayHold says whether a pattern may bring something back that lies in the ignored
 // directory dir. The others need not be read.
 func (g *ignore) mayHold(dir string) bool {
 	at := strings.Split(dir, "/")
 	return slices.ContainsFunc(g.back, func(pattern string) bool {
+		if strings.Contains(pattern, "|") || !utf8.ValidString(pattern) {
+			return true // it is two, or some other
+		}
 		parts := strings.Split(pattern, "/")
 		for i, element := range at {
 			if i == len(parts) {
 				return false
 			}
-			if strings.Contains(parts[i], "**") {
+			if strings.Contains(parts[i], "**") || strings.ContainsAny(parts[i], oddRunes) {
 				return true
 			}
-			if !mayMatch(parts[i], element) {
+			if !matchesElement(parts[i], element) {
 				return false
 			}
 		}
 		return len(parts) > len(at)
 	})
-}
-
-// mayMatch compares one element of a pattern, and takes what path.Match might read
-// in another way than the matcher for a match.
-func mayMatch(pattern, element string) bool {
-	if strings.ContainsAny(pattern, `[\`) {
-		return true
-	}
-	ok, err := path.Match(pattern, element)
-	return ok || err != nil
 }

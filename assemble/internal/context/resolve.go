@@ -17,6 +17,7 @@ import (
 type place struct {
 	name string
 	own  matches
+	hit  bool // a pattern may match it, or a directory above it
 }
 
 // verdict is what the patterns make of a name.
@@ -31,6 +32,10 @@ const (
 // judge decides about one name in a directory.
 func (l *lister) judge(dir place, it *item) (at place, v verdict, err error) {
 	at.name = joinPath(dir.name, it.name)
+	at.hit = dir.hit || l.rules.mayMatch(at.name)
+	if !at.hit && !it.mode.IsDir() {
+		return at, kept, nil
+	}
 	left, own, err := l.rules.judge(at.name, dir.own)
 	at.own = own
 	switch {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -21,6 +22,7 @@ type rules struct {
 	file     string   // its name, to be shown
 	patterns []string // in the order of the file
 	lines    []int    // of the patterns, from 1
+	ends     []string // one that a name must have, of each pattern
 	*ignore           // for what is not about a single name
 
 	// matchers are as good as one another, and each is for one goroutine at a time:
@@ -55,6 +57,9 @@ func openRules(root *os.Root, dockerfilePath string) (*rules, *Problem) {
 	if r.ignore, problem = newIgnore(r.file, r.patterns, nil); problem != nil {
 		return nil, problem
 	}
+	for _, p := range r.matcher.Patterns() {
+		r.ends = append(r.ends, endOf(p.String()))
+	}
 	r.matchers.New = func() any {
 		matcher, _ := patternmatcher.New(r.patterns) // newIgnore had no error either
 		return matcher
@@ -77,6 +82,24 @@ func (r *rules) read(f *os.File) error {
 		}
 	}
 	return nil
+}
+
+// endOf is a text that all names end with that a pattern matches, as far as that is
+// to be seen.
+func endOf(pattern string) string {
+	if strings.ContainsAny(pattern, oddRunes) || !utf8.ValidString(pattern) {
+		return ""
+	}
+	end := pattern[strings.LastIndexAny(pattern, "*?")+1:]
+	return strings.TrimPrefix(end, "/") // which two stars before it swallow
+}
+
+// mayMatch is false where no pattern matches name, though one may match what is above
+// it. It spares most files the matcher, which takes longer than the system does.
+func (r *rules) mayMatch(name string) bool {
+	return slices.ContainsFunc(r.ends, func(end string) bool {
+		return strings.HasSuffix(name, end)
+	})
 }
 
 // judge decides about name by what it decided about the directory of name.

@@ -13,9 +13,6 @@ type want struct {
 	rest [][]string // patterns of what else, none empty, by elements
 }
 
-// none says that there is nothing to look for.
-func (w want) none() bool { return !w.all && len(w.rest) == 0 }
-
 // keep says whether name is a part of it, which a listing asks before it asks what
 // name is.
 func (w want) keep(name string) bool {
