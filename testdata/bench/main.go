@@ -4,8 +4,10 @@
 //
 //	go run ./testdata/bench [-sites small,medium,large] [-runs 3]
 //	go run ./testdata/bench -sites none -node
+//	go run ./testdata/bench -sites none -dockerfiles
 //
-// -sites times builds of finished sites, -node those of node projects (node.go).
+// -sites times builds of finished sites, -node those of node projects (node.go),
+// -dockerfiles those of Dockerfiles (dockerfiles.go).
 //
 // Every tool gets the same site, the same base and the same registry (Debian's
 // docker-registry on loopback), and a repository of its own there. Three cases
@@ -34,6 +36,7 @@ import (
 func main() {
 	sites := flag.String("sites", "small,medium,large", "sites, separated by commas, or none")
 	node := flag.Bool("node", false, "time the sandbox and builds of node projects too")
+	files := flag.Bool("dockerfiles", false, "time builds of Dockerfiles too")
 	runs := flag.Int("runs", 3, "runs of each case; the median counts")
 	flag.Parse()
 	var names []string
@@ -46,14 +49,15 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, names, *node, *runs); err != nil {
+	if err := bench(ctx, names, *node, *files, *runs); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// bench prepares what all tools share, then times each site, and node builds.
-func bench(ctx context.Context, sites []string, node bool, runs int) error {
+// bench prepares what all tools share, then times each site, node builds, and
+// builds of Dockerfiles.
+func bench(ctx context.Context, sites []string, node, files bool, runs int) error {
 	tmp, err := os.MkdirTemp("", "decant-bench-")
 	if err != nil {
 		return err
@@ -73,7 +77,12 @@ func bench(ctx context.Context, sites []string, node bool, runs int) error {
 		}
 	}
 	if node {
-		return benchNode(ctx, b, tmp, decant, runs)
+		if err := benchNode(ctx, b, tmp, decant, runs); err != nil {
+			return err
+		}
+	}
+	if files {
+		return benchDockerfiles(ctx, b, tmp, dockerfiles, builders(decant), runs, os.Stdout)
 	}
 	return nil
 }
