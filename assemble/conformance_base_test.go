@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,8 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"github.com/decant-build/decant/testdata/bed"
 )
 
 // applets are busybox' commands in the bases.
@@ -89,9 +88,12 @@ const implied = `
 
 // conformanceBases makes the images that the suite's Dockerfiles start from. But for
 // one file they have the same files; they differ in their configuration.
-func conformanceBases(t *testing.T, b *bed.Bed) map[string]v1.Image {
+func conformanceBases(t *testing.T) map[string]v1.Image {
 	t.Helper()
-	busybox := needed[string](t)(b.Busybox(t.Context()))
+	busybox := filepath.Join(os.Getenv(plainEnv), "busybox")
+	if os.Getenv(plainEnv) == "" {
+		busybox = needed[string](t)(openBed(t).Busybox(t.Context()))
+	}
 	program, err := os.ReadFile(busybox)
 	if err != nil {
 		t.Fatal(err)

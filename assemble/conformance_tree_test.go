@@ -158,14 +158,16 @@ func (img *builtImage) hide(h *tar.Header) error {
 		return nil
 	}
 	parent, err := img.dir(dir, false)
-	if err != nil || parent == nil {
-		return err // an opaque directory may be new
-	}
 	if base == ".wh..wh..opq" {
-		clear(parent.children)
+		if err == nil && parent != nil { // it may be new, or in the place of a file
+			clear(parent.children)
+		}
 		return nil
 	}
-	if parent.children[hidden] == nil {
+	if err != nil {
+		return err
+	}
+	if parent == nil || parent.children[hidden] == nil {
 		return fmt.Errorf("whiteout %q of nothing", h.Name)
 	}
 	delete(parent.children, hidden)
