@@ -81,6 +81,9 @@ const playground = `
 0600 1000:1000 file home/app/private mine\n
 `
 
+// netBindService is the attribute of a program that may listen on port 80.
+const netBindService = "\x01\x00\x00\x02\x00\x04" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // implied is a layer that has a file without its directory.
 const implied = `
 0644 1000:1000 file home/app/extra extra\n
@@ -113,6 +116,8 @@ func conformanceBases(t *testing.T) map[string]v1.Image {
 		layers = append(layers, files)
 	}
 	layers[0] = append(layers[0], lower...)
+	layers[1] = append(layers[1], tarFile{tar.Header{Typeflag: tar.TypeReg, Name: "srv/cap", Mode: 0o755,
+		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": netBindService}}, nil})
 	bases := map[string]v1.Image{}
 	for name, config := range baseConfigs() {
 		of := layers
