@@ -75,7 +75,7 @@ func listing(t *testing.T, dir string) map[string]string {
 func alter(args []string) int {
 	switch args[0] {
 	case "1":
-		sayErr("1", errors0(os.RemoveAll("/data/old"), os.Mkdir("/data/old", 0o755),
+		sayErr("1", firstOf(os.RemoveAll("/data/old"), os.Mkdir("/data/old", 0o755),
 			os.WriteFile("/data/old/z", []byte("z"), 0o644), os.WriteFile("/data/b", []byte("new"), 0o644),
 			os.MkdirAll("/made/deep", 0o755), os.WriteFile("/made/deep/f", []byte("f"), 0o444),
 			os.Link("/made/deep/f", "/made/same"), os.Symlink("deep/f", "/made/link"),
@@ -83,11 +83,11 @@ func alter(args []string) int {
 			os.WriteFile("/etc/hosts", []byte("mine"), 0o644),
 			os.WriteFile("/etc/resolv.conf", []byte("mine"), 0o644)))
 	case "2":
-		sayErr("2", errors0(os.Remove("/data/b"), os.Remove("/made/link"),
+		sayErr("2", firstOf(os.Remove("/data/b"), os.Remove("/made/link"),
 			os.Rename("/made/deep/f", "/made/g"), os.Remove("/data/notexec"),
 			os.Mkdir("/data/notexec", 0o700), os.Chmod("/made/shut", 0o755)))
 	case "3":
-		sayErr("3", errors0(os.RemoveAll("/made/deep"), os.WriteFile("/made/deep", nil, 0o600),
+		sayErr("3", firstOf(os.RemoveAll("/made/deep"), os.WriteFile("/made/deep", nil, 0o600),
 			os.WriteFile("/data/b", []byte("again"), 0o600)))
 	case "see":
 		for _, n := range []string{"/data", "/data/old", "/made", "/data/notexec"} {

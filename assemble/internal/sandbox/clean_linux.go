@@ -32,14 +32,14 @@ func (s *Sandbox) clean(made []string) {
 			_ = root.Remove(name) // a directory that is not empty stays
 		}
 		if s.rung == overlayRung {
-			s.lower(root, path.Dir(name))
+			s.dropCopied(root, path.Dir(name))
 		}
 	}
 }
 
-// lower removes a directory of the upper, and then those that it is in, as long as they
-// are empty and say nothing that the layers do not say.
-func (s *Sandbox) lower(root *os.Root, name string) {
+// dropCopied removes a directory of the upper, and then those that it is in, as long as
+// they are empty and say nothing that the layers do not say.
+func (s *Sandbox) dropCopied(root *os.Root, name string) {
 	for ; name != "."; name = path.Dir(name) {
 		dir, err := root.Open(name)
 		if err != nil {

@@ -45,6 +45,13 @@
 //     outside is reached;
 //   - a process limit, a session and a keyring of its own, no core dumps.
 //
+// With RecordOwners a thread of process 1 answers the step's changes of owner. It has the
+// namespace's privileges, and does with them what the step asked for to a file that the
+// step names: it makes sure that this leads through no magic link of /proc, and that the
+// file is on a mount of the step's own, so the worst that a step can do by changing paths
+// and memory meanwhile is to note an owner on another of its files. The step can also
+// write such notes itself: they decide about its own files only.
+//
 // # What it does not protect against
 //
 //   - Flaws of the kernel. There is no second kernel here; who runs code of
@@ -61,7 +68,9 @@
 //   - Anything, with Isolation Chroot: it is for a machine that is itself thrown
 //     away, and is taken only when asked for.
 //
-// Owners are not real by default: see Owners.
+// Owners are not real by default: see Owners. RecordOwners has two limits. Who reads an
+// owner to set it elsewhere (sed -i, cp -p without attributes, tar) reads 0. And who
+// changes its own user (su, setpriv) goes on as the step's; Config.Warn is told.
 //
 // It works on Linux (amd64, arm64); elsewhere Open returns a RefusedError.
 package sandbox

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func chownCall(dir int, name string, uid, gid, flags int) error {
 // record changes owners in all ways.
 func record([]string) int {
 	here := unix.AT_FDCWD
-	sayErr("mkdir", errors0(os.MkdirAll("/new/sub", 0o755), os.Chdir("/new"),
+	sayErr("mkdir", firstOf(os.MkdirAll("/new/sub", 0o755), os.Chdir("/new"),
 		os.WriteFile("file", nil, 0o4755), os.WriteFile("/new/sub/rel", nil, 0o600),
 		os.Chmod("file", 0o6755), os.Symlink("file", "link"), os.Symlink("file", "still"),
 		os.Symlink("nowhere", "dangling"), os.Symlink("/new/sub/rel", "through"),
@@ -62,12 +63,12 @@ func record([]string) int {
 	sayErr("null", chownCall(here, "/dev/null", 1, 1, 0))
 	sayErr("own descriptor", chownCall(here, fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), 13, 13, 0))
 	sayErr("nothing changed", chownCall(here, "/data/old/new", -1, -1, 0))
-	sayErr("moved", errors0(os.Rename("file", "moved"), os.Rename("link", "/data/link"),
+	sayErr("moved", firstOf(os.Rename("file", "moved"), os.Rename("link", "/data/link"),
 		os.Link("moved", "second")))
 	st, _ := os.Stat("moved")
 	say("mode", st.Mode())
 	// A root of its own, with a symlink and a way up that end there.
-	sayErr("root", errors0(os.Mkdir("/new/root", 0o755), os.Mkdir("/new/root/in", 0o755),
+	sayErr("root", firstOf(os.Mkdir("/new/root", 0o755), os.Mkdir("/new/root/in", 0o755),
 		os.WriteFile("/new/root/f", nil, 0o600), os.WriteFile("/new/root/in/g", nil, 0o600),
 		os.Symlink("/f", "/new/root/in/l"), os.Chdir("/new/root/in"), unix.Chroot("/new/root")))
 	sayErr("in root", chownCall(here, "l", 20, 20, 0))
@@ -77,7 +78,7 @@ func record([]string) int {
 	return 0
 }
 
-func errors0(errs ...error) error {
+func firstOf(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -149,7 +150,7 @@ func chownExe() error {
 		return err
 	}
 	defer f.Close()
-	return errors0(unix.Fchown(int(f.Fd()), 1, 1),
+	return firstOf(unix.Fchown(int(f.Fd()), 1, 1),
 		chownCall(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), 1, 1, 0))
 }
 
@@ -168,7 +169,7 @@ func steal([]string) int {
 		sayErr("self/"+p, chownCall(here, "/proc/self/"+p, 1, 1, 0))
 	}
 	memfd, err := unix.MemfdCreate("x", 0)
-	sayErr("memfd", errors0(err, unix.Fchown(memfd, 1, 1)))
+	sayErr("memfd", firstOf(err, unix.Fchown(memfd, 1, 1)))
 	sayErr("script", runScript())
 	return 0
 }
@@ -176,11 +177,17 @@ func steal([]string) int {
 func TestRecorderTouchesNothingOutside(t *testing.T) {
 	s := open(t, recording)
 	said := mustRun(t, s, Step{}, "steal")
-	want := map[string]string{"changed": "", "memfd": "ok", "script": "ok", "chown exe": "ok"}
+	want := map[string]string{"changed": "", "memfd": "ok", "script": "ok"}
 	for _, p := range []string{"root", "cwd", "exe", "root/etc", "cwd/data"} {
 		want["1/"+p], want["self/"+p] = "ELOOP", "ELOOP"
 	}
 	expect(t, said, want)
+	// A child of process 1 executes the file that this one does.
+	var out bytes.Buffer
+	if err := s.Run(t.Context(), Step{Args: []string{"/data/script"}, Stdout: &out}); err != nil ||
+		!strings.HasPrefix(out.String(), "exe=E") || !strings.HasSuffix(out.String(), "\nchown exe=ok\n") {
+		t.Errorf("%q, %v", out.String(), err)
+	}
 	for _, name := range []string{"/proc/self/exe", s.lock.Name(), s.dir, s.upper()} {
 		if n, err := unix.Getxattr(name, ownerAttr, make([]byte, 100)); err == nil {
 			t.Errorf("%s has an owner of %d bytes noted", name, n)
@@ -334,4 +341,18 @@ func BenchmarkRecord20000(b *testing.B) {
 			}
 		})
 	}
+}
+
+func FuzzParseOwner(f *testing.F) {
+	f.Add("0:-1")
+	f.Add("4294967295:+1")
+	f.Fuzz(func(t *testing.T, text string) {
+		o, ok := parseOwner(text)
+		if !ok {
+			return
+		}
+		if back, ok := parseOwner(string(o.append(nil))); !ok || back != o || len(o.append(nil)) > maxOwnerText {
+			t.Errorf("%q is %v, and that %v", text, o, back)
+		}
+	})
 }

@@ -739,10 +739,14 @@ func TestSweepTakesOnlyTheDead(t *testing.T) {
 }
 
 func BenchmarkStart(b *testing.B) {
-	s := open(b)
-	for b.Loop() {
-		if err := s.Run(b.Context(), Step{Args: []string{"/payload", "true"}}); err != nil {
-			b.Fatal(err)
-		}
+	for name, owners := range map[string]Owners{"fake": FakeOwners, "record": RecordOwners} {
+		b.Run(name, func(b *testing.B) {
+			s := open(b, func(c *Config) { c.Owners = owners })
+			for b.Loop() {
+				if err := s.Run(b.Context(), Step{Args: []string{"/payload", "true"}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
