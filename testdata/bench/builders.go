@@ -18,6 +18,9 @@ type builder struct {
 	// peer tells that this is another program: where it cannot work, it is left
 	// out, and the reason printed.
 	peer bool
+	// daemon tells that another process does the work: the peak memory of the
+	// commands says nothing.
+	daemon bool
 	// start makes, untimed, what a user has set up once: the configuration that
 	// sends docker.io to the registry of the bed, and a daemon where there is one.
 	// stop ends that, and frees what only the tool can remove.
@@ -42,14 +45,13 @@ func builders(decant string) []builder {
 	} else {
 		fmt.Fprintln(os.Stderr, "bench: buildah is not installed")
 	}
-	_, errClient := exec.LookPath("buildctl")
-	_, errDaemon := exec.LookPath("buildkitd")
-	if err := errors.Join(errClient, errDaemon); err == nil {
-		tools = append(tools, buildkitBuilder())
-	} else {
-		fmt.Fprintln(os.Stderr, "bench: buildkit is not installed")
+	for _, program := range []string{"buildctl", "buildkitd", "runc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: buildkit is left out: %s is not installed\n", program)
+			return tools
+		}
 	}
-	return tools
+	return append(tools, buildkitBuilder())
 }
 
 func decantBuilder(path string) builder {
@@ -109,7 +111,6 @@ func buildahBuilder(name string) builder {
 // buildkitConf sends docker.io to %[1]s, over http. Steps share the network of
 // the host, as those of the others do.
 const buildkitConf = `[worker.oci]
-binary = "crun"
 networkMode = "host"
 
 [worker.containerd]
@@ -122,15 +123,16 @@ mirrors = [%[1]q]
 http = true
 `
 
-// buildkitBuilder is the daemon and its client. The daemon's memory is not that
-// of the commands, and is not in the table.
+// buildkitBuilder is the daemon and its client, with runc or what goes by that
+// name.
 func buildkitBuilder() builder {
 	address := func(j dockerfileJob) string {
 		return "unix://" + filepath.Join(j.state, "buildkitd.sock")
 	}
 	return builder{
-		name: "buildkit",
-		peer: true,
+		name:   "buildkit",
+		peer:   true,
+		daemon: true,
 		start: func(j dockerfileJob) (func() error, error) {
 			conf := filepath.Join(j.state, "buildkitd.toml")
 			text := fmt.Sprintf(buildkitConf, j.host)

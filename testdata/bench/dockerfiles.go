@@ -295,6 +295,10 @@ func printDockerfiles(out io.Writer, tools []builder, rows []dockerfileRow) {
 			if i > 0 {
 				fmt.Fprintf(w, "%.2f\t", f.seconds/first.seconds)
 			}
+			if t.daemon {
+				fmt.Fprintf(w, "-\t%d\t", f.requests)
+				continue
+			}
 			fmt.Fprintf(w, "%.0f\t%d\t", f.peakMB, f.requests)
 		}
 		fmt.Fprintln(w)
