@@ -54,7 +54,10 @@ func copyContent(dst int, src *os.File, size int64) error {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EXDEV || err == unix.ENOSYS || err == unix.EINVAL || err == unix.EOPNOTSUPP:
-			_, err := io.Copy(fdWriter(dst), struct{ io.Reader }{src})
+			_, err := io.CopyN(fdWriter(dst), src, size)
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			return err
 		case err != nil:
 			return err

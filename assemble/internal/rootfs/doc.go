@@ -1,5 +1,5 @@
 // Package rootfs turns the layers of an image into directories on which a
-// build step can run.
+// build step can run, and keeps what such steps change.
 //
 // Each layer is downloaded, verified and unpacked once, into a directory of its
 // own in a Store, in the form that overlayfs takes as a lower directory when it
@@ -8,17 +8,23 @@
 // which nobody changes or removes until it is closed. Where overlay cannot be
 // mounted, Flatten copies the stack into one tree.
 //
+// The Store also holds the change sets of a Dockerfile's steps, by key, each as such
+// a directory and as the entries that go into a layer: Write makes the one from the
+// other for a COPY, Adopt the other from the one for a RUN. Rootfs.Entries gives the
+// same entries for a layer of an image, so that a merged tree needs no second pass
+// over its blob.
+//
 // # What it promises
 //
-// A layer is in the store whole or not at all, also after a kill, a full disk or
-// a power cut, and when several processes unpack it at once. Its bytes had the
+// A layer or step is in the store whole or not at all, also after a kill, a full disk
+// or a power cut, and when several processes make it at once. A layer's bytes had the
 // digest of the manifest and its tar the diffID of the configuration, both
 // checked in the pass that unpacks. Reading is bounded by Limits.
 //
 // No privilege is needed, and none is used: every file belongs to the caller.
-// Owners other than 0:0 are in a side table of the layer, device nodes and
-// extended attributes outside user.* are left out, and both are counted. The
-// other user.* attributes are kept; user.overlay.* is never taken from a tar.
+// Owners other than 0:0 are in a side table of the layer, and so are device nodes and
+// extended attributes outside user.*, which the directory has not; both are counted.
+// The other user.* attributes are kept; user.overlay.* is never taken from a tar.
 //
 // A layer is stored under its chain ID, not its diffID, for what it unpacks to
 // depends on the layers below it: a directory that its tar does not name takes
@@ -35,6 +41,9 @@
 // these. A mistake in the resolution is therefore an error, not an escape, and
 // this holds without a confined child process: there is no path that leads out.
 // The target is 0700 and the caller's, so nobody else moves things in it.
+//
+// A step is trusted no more. When it is adopted nothing of it runs any longer and
+// nobody else may write there, so that a walk which follows no symlink stays inside.
 //
 // The store's directory is 0700 because an image's set-uid files in it are the
 // caller's. The caller, and whatever runs with its uid, is trusted.

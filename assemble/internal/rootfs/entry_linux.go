@@ -32,16 +32,15 @@ func (x *extraction) make(parent *node, base string, h *tar.Header, body io.Read
 	case tar.TypeFifo:
 		return x.fifo(parent, base, h)
 	case tar.TypeChar, tar.TypeBlock:
-		x.stats.Devices++ // mknod needs a privilege, even in a user namespace
-		return nil
+		return x.device(parent, base, h)
 	}
 	return &EntryError{"it is of an unknown type"}
 }
 
 // describe keeps what a tar says of a directory, until finish.
 func (x *extraction) describe(n *node, h *tar.Header) error {
-	if n.named || h.Uid != 0 || h.Gid != 0 {
-		x.owners.add(n.path(), h.Uid, h.Gid)
+	if n.named || h.Uid != 0 || h.Gid != 0 || len(foreignXattrs(h)) > 0 {
+		x.owners.add(n.path(), h)
 	}
 	n.named, n.mode, n.mtime = true, uint32(h.Mode)&permissions, h.ModTime
 	if !hasXattrs(h) {
@@ -79,8 +78,8 @@ func (x *extraction) put(
 			err = create(fd)
 		}
 	}
-	if err == nil && (replaced || h.Uid != 0 || h.Gid != 0) {
-		x.owners.add(path.Join(parent.path(), base), h.Uid, h.Gid)
+	if err == nil && (replaced || h.Uid != 0 || h.Gid != 0 || len(foreignXattrs(h)) > 0) {
+		x.owners.add(path.Join(parent.path(), base), h)
 	}
 	return err
 }
@@ -154,6 +153,13 @@ func (x *extraction) fifo(parent *node, base string, h *tar.Header) error {
 		}
 		return setTime(dir, base, h)
 	})
+}
+
+// device leaves one out: mknod needs a privilege, even in a user namespace.
+func (x *extraction) device(parent *node, base string, h *tar.Header) error {
+	x.stats.Devices++
+	x.owners.device(path.Join(parent.path(), base), h)
+	return nil
 }
 
 func setTime(dir int, base string, h *tar.Header) error {

@@ -66,6 +66,18 @@ type EntryError struct {
 
 func (e *EntryError) Error() string { return e.Why }
 
+// ChangedError is a file that is not as it was when it was listed.
+type ChangedError struct {
+	Path string
+}
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("reading %s: it was changed since it was listed", e.Path)
+}
+
+// Hint says what to do.
+func (e *ChangedError) Hint() string { return "stop what writes to it, and build again" }
+
 // SpaceError is a full disk, or an exhausted quota. Nothing was left behind.
 type SpaceError struct {
 	Dir string

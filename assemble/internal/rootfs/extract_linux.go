@@ -24,7 +24,9 @@ type extraction struct {
 	// gone are implied directories that were replaced: perhaps what lay in them
 	// belonged elsewhere.
 	gone []string
-	buf  []byte
+	// implied are the directories that the tar does not name, once it is complete.
+	implied []string
+	buf     []byte
 
 	// A tar comes directory by directory: the last one is kept open and resolved.
 	open    *node

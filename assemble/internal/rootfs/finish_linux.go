@@ -102,6 +102,9 @@ func (f finisher) directory(n *node, fd int, hidden bool) error {
 	mode, mtime := n.mode, n.mtime
 	if !n.named {
 		mode, mtime = f.inherit(n, hidden)
+		if !n.opaque && n.parent != nil {
+			f.x.implied = append(f.x.implied, n.path())
+		}
 	}
 	if n.opaque {
 		err := unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0)

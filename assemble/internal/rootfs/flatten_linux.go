@@ -15,12 +15,18 @@ import (
 // copiers is how many files are copied at the same time.
 const copiers = 4
 
-// Flatten copies the layers into one tree, as overlayfs would show them, for where
-// that cannot be mounted. dst must not exist; its parent should be private, as
-// set-uid files are copied as such. The copy shares blocks with the store where the
-// file system can do that, but never a file: a build may write into it. A directory
-// that its owner may not enter stops a plain user. After an error dst is gone.
-func (r *Rootfs) Flatten(ctx context.Context, dst string) (err error) {
+// Flatten is Flatten of the image's layers.
+func (r *Rootfs) Flatten(ctx context.Context, dst string) error {
+	return Flatten(ctx, r.Layers, dst)
+}
+
+// Flatten copies a stack of layers and steps, bottom first, into one tree, as
+// overlayfs would show them, for where that cannot be mounted. dst must not exist;
+// its parent should be private, as set-uid files are copied as such. The copy shares
+// blocks with the store where the file system can do that, but never a file: a build
+// may write into it. A directory that its owner may not enter stops a plain user.
+// After an error dst is gone.
+func Flatten(ctx context.Context, dirs []string, dst string) (err error) {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return fmt.Errorf("copying the layers: %w", err)
 	}
@@ -33,7 +39,7 @@ func (r *Rootfs) Flatten(ctx context.Context, dst string) (err error) {
 		}
 		err = errors.Join(err, removeTree(dst))
 	}()
-	f := &flattener{view: r.View(), links: map[inode]string{}}
+	f := &flattener{view: newView(dirs), links: map[inode]string{}}
 	root, err := f.view.root()
 	if err != nil {
 		return err

@@ -29,7 +29,11 @@ const (
 
 // tryLock returns errBusy where the lock is taken.
 func tryLock(name string, how int) (*lock, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	return tryLockFile(name, os.O_RDWR|os.O_CREATE, how)
+}
+
+func tryLockFile(name string, flags, how int) (*lock, error) {
+	f, err := os.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +96,23 @@ func (l *lock) convert(how int) error {
 		}
 		return fmt.Errorf("locking %s: %w", l.file.Name(), err)
 	}
+}
+
+// touch notes a use of what is locked.
+func (l *lock) touch() error {
+	now := time.Now()
+	return os.Chtimes(l.file.Name(), now, now)
+}
+
+// current tells whether the lock is of the file that has its name. Prune removes
+// locks: one that was opened before and taken after that holds nothing.
+func (l *lock) current() bool {
+	mine, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(l.file.Name())
+	return err == nil && os.SameFile(mine, named)
 }
 
 func (l *lock) release() error { return l.file.Close() }

@@ -1,6 +1,10 @@
 package rootfs
 
-import "time"
+import (
+	"time"
+
+	"github.com/decant-build/decant/assemble/internal/layer"
+)
 
 // Options of Unpack. The zero value is good.
 type Options struct {
@@ -82,22 +86,51 @@ type Stats struct {
 type Usage struct {
 	Layers int
 	InUse  int   // layers that somebody has open
-	Bytes  int64 // on disk
+	Bytes  int64 // of the layers, on disk
+	Steps  StepUsage
+}
+
+// StepUsage is a number of steps, how many of them, or besides them, somebody has
+// open, and what they take on disk.
+type StepUsage struct {
+	Steps int
+	InUse int
+	Bytes int64
 }
 
 // PruneOptions choose what Prune removes. The zero value means all that nobody
 // uses.
 type PruneOptions struct {
-	// UnusedFor spares layers that were used more recently.
+	// UnusedFor spares what was used more recently.
 	UnusedFor time.Duration
 	// KeepBytes ends the pruning once the store holds no more than that; the
-	// layers that were not used for the longest time go first.
+	// layers and steps that were not used for the longest time go first.
 	KeepBytes int64
 }
 
 // Pruned is what Prune removed, and what it left because it was in use.
 type Pruned struct {
 	Layers int
-	Bytes  int64
-	InUse  int
+	Bytes  int64 // of the layers
+	InUse  int   // layers
+	Steps  StepUsage
+}
+
+// Owner is a user and a group of the image, as numbers. One that is -1 is as it was.
+type Owner struct{ UID, GID int64 }
+
+// AdoptOptions say what a directory of changes does not.
+type AdoptOptions struct {
+	// UID and GID own the files that the step made: it ran as them.
+	UID, GID uint32
+	// Lower returns what the layers below have under a name, without following a
+	// symlink in its last element; ok is false if that is nothing. It is asked only
+	// for names in directories that are there as well, and may be nil if there is
+	// nothing below.
+	Lower func(name string) (e layer.Entry, ok bool)
+	// Recorded are the owners of symlinks and other nodes that cannot hold the
+	// attribute in which those of files and directories are.
+	Recorded map[string]Owner
+	// Skip are names that the step did not make. They are removed, with all below.
+	Skip []string
 }

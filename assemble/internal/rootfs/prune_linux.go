@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// A keeping is a layer as Prune sees it.
+// A keeping is a layer or step as Prune sees it.
 type keeping struct {
 	id    string
 	bytes int64
 	used  time.Time
 }
 
-// keepings lists the layers, those that were not used for the longest time first.
+// keepings lists what is in the store; what was not used for the longest time comes
+// first.
 func (s *Store) keepings() ([]keeping, error) {
 	entries, err := os.ReadDir(s.path("layers"))
 	if err != nil {
@@ -50,11 +51,15 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	}
 	var u Usage
 	for _, k := range all {
-		u.Layers++
-		u.Bytes += k.bytes
+		count, inUse, bytes := &u.Layers, &u.InUse, &u.Bytes
+		if isStep(k.id) {
+			count, inUse, bytes = &u.Steps.Steps, &u.Steps.InUse, &u.Steps.Bytes
+		}
+		*count++
+		*bytes += k.bytes
 		l, err := tryLock(s.path("locks", k.id), exclusive)
 		if errors.Is(err, errBusy) {
-			u.InUse++
+			*inUse++
 			continue
 		}
 		if err != nil {
@@ -65,8 +70,8 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
-// Prune removes layers that nobody uses. It waits for images that are being
-// unpacked. What it removed before an error is counted.
+// Prune removes layers and steps that nobody uses. It waits for those that are being
+// made. What it removed before an error is counted.
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var p Pruned
 	guard, err := waitLock(ctx, s.path("lock"), exclusive)
@@ -89,23 +94,27 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 		if o.KeepBytes > 0 && total <= o.KeepBytes || time.Since(k.used) < o.UnusedFor {
 			break
 		}
+		count, inUse, bytes := &p.Layers, &p.InUse, &p.Bytes
+		if isStep(k.id) {
+			count, inUse, bytes = &p.Steps.Steps, &p.Steps.InUse, &p.Steps.Bytes
+		}
 		err := s.pruneOne(k.id)
 		if errors.Is(err, errBusy) {
-			p.InUse++
+			*inUse++
 			continue
 		}
 		if err != nil {
 			return p, fmt.Errorf("pruning %s: %w", s.dir, err)
 		}
 		total -= k.bytes
-		p.Layers++
-		p.Bytes += k.bytes
+		*count++
+		*bytes += k.bytes
 	}
 	return p, nil
 }
 
-// pruneOne also removes the layer's lock: nobody takes locks while the store is
-// locked exclusively.
+// pruneOne also removes the lock: while the store is locked exclusively nobody takes
+// locks but Step, which looks whether it got the one that counts.
 func (s *Store) pruneOne(id string) error {
 	l, err := tryLock(s.path("locks", id), exclusive)
 	if err != nil {

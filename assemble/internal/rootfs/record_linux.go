@@ -11,14 +11,14 @@ import (
 )
 
 // recordVersion changes when what a layer unpacks to changes.
-const recordVersion = 1
+const recordVersion = 2
 
-// A record lies beside the directory of a whole layer.
+// A record lies beside the directory of a whole layer or step.
 type record struct {
 	Version int    `json:"version"`
 	Chain   string `json:"chain"`
-	DiffID  string `json:"diffID"`
-	Digest  string `json:"digest"`
+	DiffID  string `json:"diffID,omitempty"`
+	Digest  string `json:"digest,omitempty"`
 	// Opaque is a layer that deletes all below it. Overlayfs does not look for
 	// the attribute at the root of a layer.
 	Opaque  bool   `json:"opaque,omitempty"`
@@ -99,14 +99,19 @@ func readRecord(name string) (record, bool) {
 	return r, true
 }
 
-// write replaces the record at name. It does not wait for the disk, for the same
-// reason: a record that a crash damages is none, and the layer is unpacked again.
-func (r record) write(name string) (err error) {
+// write replaces the record at name.
+func (r record) write(name string) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".record")
+	return replaceFile(name, b)
+}
+
+// replaceFile does not wait for the disk: a record or an index that a crash damages
+// is none, and what it is of is made again.
+func replaceFile(name string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new")
 	if err != nil {
 		return err
 	}

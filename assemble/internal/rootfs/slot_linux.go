@@ -19,16 +19,21 @@ const (
 	maxBlob = 1 << 50
 )
 
+// A place is where the store has, or is to have, a layer or a step.
+type place struct {
+	id     string // its directory, and its lock
+	chain  string // all of what the ID is the front of
+	lock   *lock
+	record record
+	ready  bool // it is there, and the lock is shared
+}
+
 // A slot is one layer of one Unpack.
 type slot struct {
 	source
-	index  int
-	chain  string
-	id     string
-	lock   *lock
-	record record
-	ready  bool        // in the store, and the lock is shared
-	x      *extraction // until then, once the tar is read
+	place
+	index int
+	x     *extraction // until it is ready, once the tar is read
 }
 
 // slotsOf reads the manifest and the configuration, and checks the latter: the
@@ -84,8 +89,8 @@ func slotsFrom(img v1.Image, blobs []v1.Descriptor, diffIDs []v1.Hash) ([]*slot,
 			chain = "sha256:" + hex.EncodeToString(sum[:])
 		}
 		slots[i] = &slot{
-			source: source{l, b.Digest, diffID, b.Size}, index: i, chain: chain,
-			id: strings.TrimPrefix(chain, "sha256:")[:idLength],
+			source: source{l, b.Digest, diffID, b.Size}, index: i,
+			place: place{chain: chain, id: strings.TrimPrefix(chain, "sha256:")[:idLength]},
 		}
 	}
 	return slots, nil

@@ -19,15 +19,18 @@ var (
 
 // A Store holds unpacked layers in a directory:
 //
-//	layers/ID/fs      the layer, for overlayfs
-//	layers/ID/owners  the owners other than 0:0
-//	layers/ID/record  what it is; written last
-//	tmp/ID            a layer in the making, or being removed
-//	locks/ID          held shared by who uses the layer, exclusively by who makes it
-//	lock              held shared to take locks, exclusively to prune
-//	empty/            the layer of an image that has none
+//	layers/ID/fs       the layer or step, for overlayfs
+//	layers/ID/owners   of a layer: what its files on disk do not say; see ownerTable
+//	layers/ID/entries  the same as entries; of a layer made when they are asked for
+//	layers/ID/record   what it is; written last
+//	tmp/ID             one in the making, or being removed
+//	locks/ID           held shared by who uses it, exclusively by who makes it
+//	lock               held shared to make something, exclusively to prune
+//	empty/             the layer of an image that has none
+//	work/              see Temp
 //
-// ID is the front of the chain ID: overlayfs takes paths of up to 255 bytes only.
+// ID is the front of a layer's chain ID, or of a step's key with stepPrefix before
+// it: overlayfs takes paths of up to 255 bytes only.
 // A Store may be used by several goroutines and processes at once.
 type Store struct {
 	dir string
@@ -56,7 +59,7 @@ func OpenStore(dir string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir}
-	for _, sub := range []string{"layers", "tmp", "locks", "empty"} {
+	for _, sub := range []string{"layers", "tmp", "locks", "empty", "work"} {
 		if err := os.Mkdir(s.path(sub), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("making the store: %w", err)
 		}
@@ -68,7 +71,12 @@ func (s *Store) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-// sweep removes the layers whose makers are dead. While another process prunes,
+// Temp is a directory on the store's file system, so that Adopt can rename what was
+// made there. It is shared by all who use the store. What they put there is theirs to
+// remove, also after a kill: the store does not look into it.
+func (s *Store) Temp() string { return s.path("work") }
+
+// sweep removes the layers and steps whose makers are dead. While another process prunes,
 // that one does it.
 func (s *Store) sweep() error {
 	guard, err := tryLock(s.path("lock"), shared)
@@ -100,7 +108,7 @@ func (s *Store) sweep() error {
 	return nil
 }
 
-// discard removes a layer of which the caller has the exclusive lock. Under its
+// discard removes a layer or step of which the caller has the exclusive lock. Under its
 // name it is gone at once.
 func (s *Store) discard(id string) error {
 	if err := removeTree(s.path("tmp", id)); err != nil {

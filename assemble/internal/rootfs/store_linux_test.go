@@ -473,6 +473,9 @@ func TestOwnersAndWhatIsLeftOut(t *testing.T) {
 5 5 "f"
 0 0 "f"
 0 7 "l"
+0 0 "cap" "security.capability" "x"
+device 6 1 3 0 0 0 "null"
+implied "home"
 `
 	if string(got) != want {
 		t.Errorf("got %s\nwant %s", got, want)

@@ -10,6 +10,7 @@ import (
 
 const (
 	opaqueXattr = "user.overlay.opaque"
+	fileFlags   = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	dirFlags    = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 )
 
@@ -25,6 +26,46 @@ func openBeneath(root int, name string) (int, error) {
 		return openStepwise(root, name)
 	}
 	return fd, err
+}
+
+// openFileBeneath opens a file below a directory as openBeneath does.
+func openFileBeneath(root int, name string) (int, error) {
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+		Flags:   fileFlags,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != unix.ENOSYS && err != unix.EPERM {
+		return fd, err
+	}
+	up, base := splitName(name)
+	dir, err := openStepwise(root, up)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	return unix.Openat(dir, base, fileFlags, 0)
+}
+
+// statBeneath is lstat below a directory.
+func statBeneath(root int, name string) (*unix.Stat_t, error) {
+	up, base := splitName(name)
+	dir, err := openBeneath(root, up)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	var st unix.Stat_t
+	err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return &st, err
+}
+
+// splitName returns the directory of a name, "." if that is the root, and the rest.
+func splitName(name string) (dir, base string) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return ".", name
+	}
+	return name[:i], name[i+1:]
 }
 
 // openStepwise is openBeneath by openat alone.

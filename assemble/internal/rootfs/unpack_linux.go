@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -84,7 +83,7 @@ func (s *Store) Unpack(ctx context.Context, img v1.Image, o Options) (_ *Rootfs,
 	}
 	defer guard.release()
 	for _, sl := range slots {
-		if err := s.hold(ctx, sl); err != nil {
+		if err := s.hold(ctx, &sl.place, s.whole); err != nil {
 			return nil, fmt.Errorf("locking layer %d: %w", sl.index+1, err)
 		}
 	}
@@ -100,11 +99,11 @@ func (s *Store) Unpack(ctx context.Context, img v1.Image, o Options) (_ *Rootfs,
 	return r, nil
 }
 
-// hold locks a layer: shared if it is in the store, exclusively if it has to be
-// made. Chains are locked from the bottom, so that two processes never wait for
-// each other.
-func (s *Store) hold(ctx context.Context, sl *slot) error {
-	name := s.path("locks", sl.id)
+// hold locks a place: shared if what it is for is there and whole, exclusively if
+// that has to be made. Chains are locked from the bottom, so that two processes
+// never wait for each other.
+func (s *Store) hold(ctx context.Context, p *place, whole func(*place) bool) error {
+	name := s.path("locks", p.id)
 	for {
 		for _, how := range []int{shared, exclusive} {
 			l, err := tryLock(name, how)
@@ -114,10 +113,10 @@ func (s *Store) hold(ctx context.Context, sl *slot) error {
 			if err != nil {
 				return err
 			}
-			sl.ready = s.whole(sl)
-			if sl.ready == (how == shared) {
-				sl.lock = l
-				return s.begin(sl)
+			p.ready = whole(p)
+			if p.ready == (how == shared) {
+				p.lock = l
+				return s.begin(p)
 			}
 			l.release()
 		}
@@ -127,29 +126,28 @@ func (s *Store) hold(ctx context.Context, sl *slot) error {
 	}
 }
 
-// begin is called with the lock of a layer. It notes the use, for Prune, and
-// removes what is left of a layer that is not whole.
-func (s *Store) begin(sl *slot) error {
-	now := time.Now()
-	if err := os.Chtimes(sl.lock.file.Name(), now, now); err != nil {
+// begin is called with the lock of a place. It notes the use, for Prune, and
+// removes what is left of something that is not whole.
+func (s *Store) begin(p *place) error {
+	if err := p.lock.touch(); err != nil {
 		return err
 	}
-	if sl.ready {
+	if p.ready {
 		return nil
 	}
-	return s.discard(sl.id)
+	return s.discard(p.id)
 }
 
-// whole says whether a layer is in the store, and after a restart of the system
-// whether it survived that.
-func (s *Store) whole(sl *slot) bool {
-	name := s.path("layers", sl.id, "record")
+// whole says whether a layer or step is in the store, and after a restart of the
+// system whether it survived that.
+func (s *Store) whole(p *place) bool {
+	name := s.path("layers", p.id, "record")
 	r, ok := readRecord(name)
-	if !ok || r.Chain != sl.chain {
+	if !ok || r.Chain != p.chain {
 		return false
 	}
 	if boot := bootID(); boot == "" || boot != r.Boot {
-		now, err := tallyOf(s.path("layers", sl.id, "fs"))
+		now, err := tallyOf(s.path("layers", p.id, layerDir))
 		if err != nil || !r.Tally.intact(now) {
 			return false
 		}
@@ -158,7 +156,7 @@ func (s *Store) whole(sl *slot) bool {
 			return false
 		}
 	}
-	sl.record = r
+	p.record = r
 	return true
 }
 
@@ -216,14 +214,14 @@ func (s *Store) extract(
 	ctx context.Context, sl *slot, links map[string]string, l Limits, note func(int),
 ) (err error) {
 	temp := s.path("tmp", sl.id)
-	if err := os.MkdirAll(filepath.Join(temp, "fs"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(temp, layerDir), 0o700); err != nil {
 		return err
 	}
 	owners, err := createOwners(filepath.Join(temp, "owners"))
 	if err != nil {
 		return err
 	}
-	x, err := newExtraction(filepath.Join(temp, "fs"), links, l, owners)
+	x, err := newExtraction(filepath.Join(temp, layerDir), links, l, owners)
 	if err != nil {
 		return errors.Join(err, owners.close())
 	}
@@ -248,7 +246,10 @@ func (s *Store) finish(ctx context.Context, sl *slot, lower View, l Limits) erro
 	x.close()
 	sl.x = nil
 	temp := s.path("tmp", sl.id)
-	t, err := tallyOf(filepath.Join(temp, "fs"))
+	if err := noteImplied(filepath.Join(temp, "owners"), x.implied); err != nil {
+		return err
+	}
+	t, err := tallyOf(filepath.Join(temp, layerDir))
 	if err != nil {
 		return err
 	}
@@ -297,7 +298,7 @@ func (s *Store) stack(slots []*slot) []string {
 		if sl.record.Opaque {
 			dirs = nil
 		}
-		dirs = append(dirs, s.path("layers", sl.id, "fs"))
+		dirs = append(dirs, s.path("layers", sl.id, layerDir))
 	}
 	if len(dirs) == 0 {
 		dirs = []string{s.path("empty")}

@@ -1,0 +1,404 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/decant-build/decant/assemble/internal/layer"
+)
+
+const (
+	// originXattr is what overlayfs gives a file that it copied up, and a directory
+	// that is merged with one below.
+	originXattr = "user.overlay.origin"
+	// ownerXattr holds the owner that the sandbox recorded, as "UID:GID".
+	ownerXattr = "user.decant.owner"
+	// capabilityXattr is the one attribute outside user.* that layers are to keep.
+	capabilityXattr = "security.capability"
+
+	overlayPrefix = "user.overlay."
+	ownPrefix     = "user.decant."
+	// maxXattrList and maxXattrValue are the kernel's.
+	maxXattrList  = 64 << 10
+	maxXattrValue = 64 << 10
+)
+
+// A walker lists a directory in the form of overlayfs as entries. No symlink is
+// followed. Nobody else may change the directory meanwhile.
+type walker struct {
+	root   string
+	limits Limits
+	// settle completes what was found, or leaves it out. It is told whether the
+	// directory that it is in is one of the layers below, too, and tells the same of
+	// a directory.
+	settle func(f *found, merged bool) (keep, mergedToo bool, err error)
+	// tidy removes attributes of overlayfs that only an upper directory has a use for.
+	tidy bool
+
+	entries []layer.Entry
+	tally   tally
+	held    int64
+	links   map[inode]*linked
+	buf     []byte
+}
+
+// A visit is of one directory.
+type visit struct {
+	name    string // "." is the root
+	depth   int
+	merged  bool // with a directory of the layers below
+	counted bool // in the tally
+}
+
+// A linked is a file with several names.
+type linked struct {
+	first   int // of entries
+	settled bool
+}
+
+// found is an entry and what decides on its owner.
+type found struct {
+	layer.Entry
+	copied bool // overlayfs says so
+	noted  *Owner
+	// settled is set where the owner is known from below.
+	settled bool
+}
+
+// walk finds the entries, with their Base and Source in root.
+//
+// Hard links have yet to be equalized.
+func (w *walker) walk(ctx context.Context) error {
+	w.links, w.buf = map[inode]*linked{}, make([]byte, maxXattrList)
+	st, err := lstat(w.root)
+	if err != nil {
+		return err
+	}
+	w.count(st)
+	return w.directory(ctx, visit{".", 0, true, true}, st)
+}
+
+// equalize gives hard links what their file has.
+func (w *walker) equalize() {
+	firsts := map[string]*layer.Entry{}
+	for _, l := range w.links {
+		firsts[w.entries[l.first].Name] = &w.entries[l.first]
+	}
+	for i := range w.entries {
+		if e := &w.entries[i]; e.Kind == layer.HardLink {
+			f := firsts[e.Target]
+			e.Mode, e.UID, e.GID, e.Xattrs = f.Mode, f.UID, f.GID, f.Xattrs
+		}
+	}
+}
+
+// count does what tallyOf does.
+func (w *walker) count(st *unix.Stat_t) {
+	w.tally.Files++
+	if fileType(st) == unix.S_IFREG {
+		w.tally.Bytes += st.Size
+	}
+	names := int64(1)
+	if fileType(st) != unix.S_IFDIR {
+		names = max(1, int64(st.Nlink))
+	}
+	w.tally.Disk += st.Blocks * 512 / names
+}
+
+// directory lists one. What the caller may not see without changing modes does not
+// count.
+func (w *walker) directory(ctx context.Context, v visit, st *unix.Stat_t) (err error) {
+	if v.depth > maxDepth {
+		return &LimitError{"directories in one another", maxDepth}
+	}
+	full := filepath.Join(w.root, v.name)
+	const list = unix.R_OK | unix.X_OK
+	if st.Mode&0o500 != 0o500 {
+		v.counted = v.counted && unix.Faccessat(unix.AT_FDCWD, full, list, unix.AT_EACCESS) == nil
+		if err := unix.Chmod(full, st.Mode&permissions|0o700); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, unix.Chmod(full, st.Mode&permissions)) }()
+	}
+	fd, err := unix.Open(full, dirFlags, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), full)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, base := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := w.child(ctx, v, fd, base)
+		var inner *entryError
+		if err != nil && !errors.As(err, &inner) {
+			err = &entryError{joinName(v.name, base), err}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func joinName(dir, base string) string {
+	if dir == "." {
+		return base
+	}
+	return dir + "/" + base
+}
+
+func (w *walker) child(ctx context.Context, v visit, fd int, base string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if v.counted {
+		w.count(&st)
+	}
+	f := &found{Entry: layer.Entry{Name: joinName(v.name, base)}}
+	if known, err := w.describe(f, fd, base, &st); !known || err != nil {
+		return err
+	}
+	if err := w.bound(&f.Entry); err != nil {
+		return err
+	}
+	keep, merged, err := w.settle(f, v.merged)
+	if err != nil {
+		return err
+	}
+	if keep {
+		w.add(f, &st)
+	}
+	if f.Kind != layer.Dir {
+		return nil
+	}
+	return w.directory(ctx, visit{f.Name, v.depth + 1, merged, v.counted}, &st)
+}
+
+// bound keeps the limits that a step, too, could be made to exceed.
+func (w *walker) bound(e *layer.Entry) error {
+	if len(w.entries) >= w.limits.Entries {
+		return &LimitError{"entries", int64(w.limits.Entries)}
+	}
+	if len(e.Name) > w.limits.PathLength {
+		return &LimitError{"bytes in a path", int64(w.limits.PathLength)}
+	}
+	w.held += nodeSize + int64(len(e.Name)+len(e.Target))
+	for _, a := range e.Xattrs {
+		w.held += int64(len(a.Name) + len(a.Value))
+	}
+	if w.held > maxEntryBytes {
+		return &LimitError{"bytes of names and attributes", maxEntryBytes}
+	}
+	return nil
+}
+
+// add also finds out which names are of one file.
+func (w *walker) add(f *found, st *unix.Stat_t) {
+	if f.Kind == layer.File {
+		f.Base, f.Source = w.root, f.Name
+	}
+	if f.Kind != layer.File || st.Nlink < 2 {
+		w.entries = append(w.entries, f.Entry)
+		return
+	}
+	key := inode{uint64(st.Dev), st.Ino}
+	l := w.links[key]
+	if l == nil {
+		w.links[key] = &linked{len(w.entries), f.settled}
+		w.entries = append(w.entries, f.Entry)
+		return
+	}
+	first := &w.entries[l.first]
+	if f.settled && !l.settled {
+		first.UID, first.GID, l.settled = f.UID, f.GID, true
+	}
+	f.Kind, f.Target, f.Base, f.Source, f.Size = layer.HardLink, first.Name, "", "", 0
+	w.entries = append(w.entries, f.Entry)
+}
+
+// describe fills in what the file system says. A socket is not known to layers.
+func (w *walker) describe(f *found, fd int, base string, st *unix.Stat_t) (bool, error) {
+	f.Mode, f.Inode = st.Mode&permissions, st.Ino
+	f.MTime, f.CTime = st.Mtim.Nano(), st.Ctim.Nano()
+	switch fileType(st) {
+	case unix.S_IFREG:
+		f.Kind, f.Size = layer.File, st.Size
+	case unix.S_IFDIR:
+		f.Kind = layer.Dir
+	case unix.S_IFLNK:
+		f.Kind, f.Mode = layer.Link, 0
+		n, err := unix.Readlinkat(fd, base, w.buf)
+		f.Target = string(w.buf[:max(0, n)])
+		return true, err
+	case unix.S_IFIFO:
+		f.Kind = layer.Fifo
+		return true, nil
+	case unix.S_IFCHR, unix.S_IFBLK:
+		if isWhiteout(st) {
+			*f = found{Entry: layer.Entry{Name: f.Name, Kind: layer.Whiteout}}
+			return true, nil
+		}
+		f.Kind = layer.CharDevice
+		if fileType(st) == unix.S_IFBLK {
+			f.Kind = layer.BlockDevice
+		}
+		f.Major, f.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
+		return true, nil
+	default:
+		return false, nil
+	}
+	return true, w.xattrs(f, st)
+}
+
+// xattrs reads the attributes of a file or directory, which most do not have.
+func (w *walker) xattrs(f *found, st *unix.Stat_t) error {
+	full := filepath.Join(w.root, f.Name)
+	n, err := unix.Llistxattr(full, w.buf)
+	if n == 0 || err == unix.ENOTSUP {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("listing its attributes: %w", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(w.buf[:n]), "\x00"), "\x00") {
+		if err := w.xattr(f, full, name, st); err != nil {
+			return fmt.Errorf("reading its attribute %q: %w", name, err)
+		}
+	}
+	sortXattrs(f.Xattrs)
+	return nil
+}
+
+func sortXattrs(list []layer.Xattr) {
+	slices.SortFunc(list, func(a, b layer.Xattr) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (w *walker) xattr(f *found, full, name string, st *unix.Stat_t) error {
+	if name != capabilityXattr && !strings.HasPrefix(name, "user.") {
+		return nil
+	}
+	value, err := getXattr(full, name, st)
+	if err != nil {
+		return err
+	}
+	switch {
+	case name == capabilityXattr:
+		f.Xattrs = append(f.Xattrs, layer.Xattr{Name: name, Value: plainCapability(value)})
+	case name == opaqueXattr && f.Kind == layer.Dir && string(value) == "y":
+		f.Opaque = true
+	case strings.HasPrefix(name, overlayPrefix):
+		f.copied = f.copied || name == originXattr
+		if w.tidy {
+			return w.strip(f, full, name, st)
+		}
+	case name == ownerXattr:
+		f.noted = parseOwner(string(value))
+	case !strings.HasPrefix(name, ownPrefix):
+		f.Xattrs = append(f.Xattrs, layer.Xattr{Name: name, Value: value})
+	}
+	return nil
+}
+
+// strip removes an attribute. That changes the time of the inode.
+func (w *walker) strip(f *found, full, name string, st *unix.Stat_t) error {
+	err := withMode(full, st, 0o600, func() error { return unix.Lremovexattr(full, name) })
+	if err != nil {
+		return err
+	}
+	now, err := lstat(full)
+	if err == nil {
+		f.CTime = now.Ctim.Nano()
+	}
+	return err
+}
+
+// getXattr reads one also where the mode does not let the caller.
+func getXattr(full, name string, st *unix.Stat_t) ([]byte, error) {
+	value := make([]byte, 128)
+	var n int
+	get := func() (err error) {
+		n, err = unix.Lgetxattr(full, name, value)
+		if err == unix.ERANGE {
+			value = make([]byte, maxXattrValue)
+			n, err = unix.Lgetxattr(full, name, value)
+		}
+		return err
+	}
+	err := withMode(full, st, 0o400, get)
+	return value[:max(0, n)], err
+}
+
+// withMode does something to a file or directory of the caller's that its mode may
+// not let the caller do.
+func withMode(full string, st *unix.Stat_t, bits uint32, do func() error) error {
+	err := do()
+	if err != unix.EACCES || st.Mode&bits == bits {
+		return err
+	}
+	if err := unix.Chmod(full, st.Mode&permissions|bits); err != nil {
+		return err
+	}
+	return errors.Join(do(), unix.Chmod(full, st.Mode&permissions))
+}
+
+// plainCapability turns the form that file capabilities have when root of a user
+// namespace sets them, which names that user on this machine, into the one without.
+func plainCapability(v []byte) []byte {
+	const size2, size3, revision2, revision3 = 20, 24, 2, 3
+	if len(v) != size3 || v[3] != revision3 {
+		return v
+	}
+	v = slices.Clone(v[:size2])
+	v[3] = revision2
+	return v
+}
+
+// parseOwner reads what was recorded on a file. Text that has no meaning is none:
+// a step may write it itself.
+func parseOwner(text string) *Owner {
+	u, g, ok := strings.Cut(text, ":")
+	uid, uerr := parseOwnerID(u)
+	gid, gerr := parseOwnerID(g)
+	if !ok || uerr != nil || gerr != nil {
+		return nil
+	}
+	return &Owner{uid, gid}
+}
+
+// parseOwnerID reads an id, or -1.
+func parseOwnerID(text string) (int64, error) {
+	if text == "-1" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err == nil && n == math.MaxUint32 {
+		err = strconv.ErrRange
+	}
+	return int64(n), err
+}
+
+func (o Owner) apply(e *layer.Entry) {
+	if o.UID >= 0 && o.UID < math.MaxUint32 {
+		e.UID = uint32(o.UID)
+	}
+	if o.GID >= 0 && o.GID < math.MaxUint32 {
+		e.GID = uint32(o.GID)
+	}
+}

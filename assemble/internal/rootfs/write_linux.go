@@ -1,0 +1,489 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/decant-build/decant/assemble/internal/layer"
+)
+
+// batchFiles is how many files of a directory one goroutine copies in a row.
+const batchFiles = 32
+
+// Write makes a step of a change set, as filetree.Copy returns it, for a RUN above
+// it: sorted, with the content of each File in Data, or in Source below Base, which
+// is opened without following links and must have the Size that the entry says.
+// parentMode returns the mode that the layers below give a directory that the entries
+// do not name but lie in, for an overlay shows that of the topmost layer.
+//
+// All files are new, none is a hard link to a source. They belong to the caller; the
+// owner is noted on them as the sandbox does it, so that it goes where a RUN moves
+// them. A device is not on disk, nor is an attribute outside user.*: only the entries
+// have them.
+//
+// If the store has the key already, that step is returned.
+func (s *Store) Write(
+	ctx context.Context, key string, entries []layer.Entry, parentMode func(dir string) uint32,
+) (*Step, error) {
+	step, err := s.keep(ctx, key, func(temp string) ([]layer.Entry, tally, error) {
+		dir := filepath.Join(temp, layerDir)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, tally{}, err
+		}
+		w := &writer{
+			store: s.dir + "/", parentMode: parentMode, entries: append([]layer.Entry(nil), entries...),
+			made: map[string]bool{".": true}, bases: map[string]int{},
+		}
+		if err := w.write(ctx, dir); err != nil {
+			return nil, tally{}, err
+		}
+		t, err := tallyOf(dir)
+		return w.entries, t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing the files of a step: %w", err)
+	}
+	return step, nil
+}
+
+// A writer makes the files of a change set.
+type writer struct {
+	store      string // what is below may have its mode changed for a moment
+	parentMode func(dir string) uint32
+	entries    []layer.Entry
+	fd         int
+	made       map[string]bool // directories
+	closing    []closing       // parents first
+	bases      map[string]int
+	denied     sync.Mutex // held while a source has another mode than its own
+}
+
+// A closing is a directory that gets its mode and time when all is in it.
+type closing struct {
+	name  string
+	mode  uint32
+	mtime int64
+	entry int // -1 for a directory that the entries do not name
+}
+
+func (w *writer) write(ctx context.Context, dir string) (err error) {
+	if w.fd, err = unix.Open(dir, dirFlags, 0); err != nil {
+		return err
+	}
+	defer func() {
+		for _, fd := range w.bases {
+			unix.Close(fd)
+		}
+		unix.Close(w.fd)
+	}()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(copiers)
+	err = w.all(gctx, g)
+	// An error of a copier cancels gctx, and is then the one to tell.
+	if gerr := g.Wait(); gerr != nil {
+		err = gerr
+	}
+	if err == nil {
+		err = w.hardLinks()
+	}
+	if err == nil {
+		err = w.close()
+	}
+	return err
+}
+
+// all makes everything but hard links, with the files of one directory in batches.
+func (w *writer) all(ctx context.Context, g *errgroup.Group) error {
+	var batch []int
+	var dir string
+	flush := func() {
+		if files, in := batch, dir; len(files) > 0 {
+			g.Go(func() error { return w.files(ctx, in, files) })
+		}
+		batch = nil
+	}
+	for i := range w.entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e := &w.entries[i]
+		if err := w.check(i); err != nil {
+			return &entryError{e.Name, err}
+		}
+		up, base := splitName(e.Name)
+		if err := w.parents(up); err != nil {
+			return &entryError{e.Name, err}
+		}
+		if e.Kind != layer.File {
+			if err := w.node(i, up, base); err != nil {
+				return &entryError{e.Name, err}
+			}
+			continue
+		}
+		if len(batch) == batchFiles || up != dir {
+			flush()
+		}
+		if err := w.openBase(e); err != nil {
+			return &entryError{e.Name, err}
+		}
+		batch, dir = append(batch, i), up
+	}
+	flush()
+	return nil
+}
+
+// check refuses what the writer relies on.
+func (w *writer) check(i int) error {
+	e := &w.entries[i]
+	switch {
+	case !filepath.IsLocal(e.Name) || filepath.Clean(e.Name) != e.Name || e.Name == ".":
+		return &EntryError{"its name is not a clean relative path"}
+	case i > 0 && layer.Compare(w.entries[i-1].Name, e.Name) >= 0:
+		return &EntryError{"it is not after the one before it"}
+	case e.Kind == layer.File && e.Source == "" && int64(len(e.Data)) != e.Size:
+		return &EntryError{"its content is not here"}
+	}
+	if e.Kind != layer.File { // those are of the source
+		e.CTime, e.Inode = 0, 0
+	}
+	return nil
+}
+
+// parents makes what is missing of a directory.
+func (w *writer) parents(dir string) error {
+	if w.made[dir] {
+		return nil
+	}
+	up, base := splitName(dir)
+	if err := w.parents(up); err != nil {
+		return err
+	}
+	mode := uint32(impliedMode)
+	if w.parentMode != nil {
+		mode = w.parentMode(dir) & permissions
+	}
+	return w.mkdir(up, base, closing{dir, mode, 0, -1})
+}
+
+func (w *writer) mkdir(up, base string, c closing) error {
+	fd, err := openBeneath(w.fd, up)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Mkdirat(fd, base, 0o700); err != nil {
+		return err
+	}
+	w.made[c.name] = true
+	w.closing = append(w.closing, c)
+	return nil
+}
+
+// node makes an entry that is not a file.
+func (w *writer) node(i int, up, base string) error {
+	e := &w.entries[i]
+	switch e.Kind {
+	case layer.Dir:
+		return w.mkdir(up, base, closing{e.Name, e.Mode & permissions, e.MTime, i})
+	case layer.HardLink:
+		return nil // when its file is there
+	}
+	fd, err := openBeneath(w.fd, up)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	switch e.Kind {
+	case layer.Whiteout, layer.CharDevice, layer.BlockDevice:
+		// A device hides what is below, which it could not do without a privilege.
+		switch err := unix.Mknodat(fd, base, unix.S_IFCHR, 0); err {
+		case unix.EPERM, unix.ENOTSUP, unix.EINVAL:
+			return errNoWhiteouts
+		default:
+			return err
+		}
+	case layer.Link:
+		err = unix.Symlinkat(e.Target, fd, base)
+	case layer.Fifo:
+		err = unix.Mknodat(fd, base, unix.S_IFIFO|0o600, 0)
+		if err == nil {
+			err = unix.Fchmodat(fd, base, e.Mode&permissions, 0)
+		}
+	default:
+		return &EntryError{"it is of an unknown kind"}
+	}
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(fd, base, timesOfNano(e.MTime), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func timesOfNano(t int64) []unix.Timespec { return timesOf(time.Unix(0, t)) }
+
+// openBase opens the directory of a source once.
+func (w *writer) openBase(e *layer.Entry) error {
+	if e.Source == "" {
+		return nil
+	}
+	if _, ok := w.bases[e.Base]; ok {
+		return nil
+	}
+	if !filepath.IsAbs(e.Base) {
+		return &EntryError{"the directory of its source is not known"}
+	}
+	fd, err := unix.Open(e.Base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: e.Base, Err: err}
+	}
+	w.bases[e.Base] = fd
+	return nil
+}
+
+// files writes files of one directory.
+func (w *writer) files(ctx context.Context, dir string, files []int) error {
+	fd, err := openBeneath(w.fd, dir)
+	if err != nil {
+		return &entryError{dir, err}
+	}
+	defer unix.Close(fd)
+	for _, i := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.file(fd, &w.entries[i]); err != nil {
+			return &entryError{w.entries[i].Name, err}
+		}
+	}
+	return nil
+}
+
+func (w *writer) file(dir int, e *layer.Entry) (err error) {
+	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	_, base := splitName(e.Name)
+	fd, err := unix.Openat(dir, base, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := unix.Close(fd); err == nil {
+			err = cerr
+		}
+	}()
+	if e.Source == "" {
+		if _, err := fdWriter(fd).Write(e.Data); err != nil {
+			return err
+		}
+	} else if err := w.copySource(fd, e); err != nil {
+		return err
+	}
+	if err := setXattrs(fd, e); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(fd, e.Mode&permissions); err != nil {
+		return err
+	}
+	if err := setTimeFD(fd, timesOfNano(e.MTime)); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	e.Data, e.CTime, e.Inode = nil, st.Ctim.Nano(), st.Ino
+	return nil
+}
+
+func (w *writer) copySource(fd int, e *layer.Entry) error {
+	src, err := w.openSource(e)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: filepath.Join(e.Base, e.Source), Err: err}
+	}
+	defer src.Close()
+	var before, after unix.Stat_t
+	if err := unix.Fstat(int(src.Fd()), &before); err != nil {
+		return err
+	}
+	if fileType(&before) != unix.S_IFREG || before.Size != e.Size {
+		return &ChangedError{filepath.Join(e.Base, e.Source)}
+	}
+	err = copyContent(fd, src, e.Size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &ChangedError{filepath.Join(e.Base, e.Source)}
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Fstat(fd, &after); err != nil {
+		return err
+	}
+	if after.Size != e.Size {
+		return &ChangedError{filepath.Join(e.Base, e.Source)}
+	}
+	return nil
+}
+
+// openSource opens a file below its base. One of the store may have a mode that
+// keeps the caller, whose file it is, from reading it.
+func (w *writer) openSource(e *layer.Entry) (*os.File, error) {
+	base := w.bases[e.Base]
+	fd, err := openFileBeneath(base, e.Source)
+	if err == unix.EACCES && strings.HasPrefix(e.Base+"/", w.store) {
+		w.denied.Lock()
+		defer w.denied.Unlock()
+		fd, err = openDenied(base, e.Source)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), e.Source), nil
+}
+
+func openDenied(base int, name string) (int, error) {
+	up, last := splitName(name)
+	dir, err := openBeneath(base, up)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, last, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return -1, err
+	}
+	if fileType(&st) != unix.S_IFREG {
+		return -1, unix.EACCES
+	}
+	if err := unix.Fchmodat(dir, last, st.Mode&permissions|0o400, 0); err != nil {
+		return -1, err
+	}
+	fd, err := unix.Openat(dir, last, fileFlags, 0)
+	return fd, errors.Join(err, unix.Fchmodat(dir, last, st.Mode&permissions, 0))
+}
+
+// setXattrs sets what a file system takes from a plain user, and notes the owner.
+func setXattrs(fd int, e *layer.Entry) error {
+	set := func(name string, value []byte) error {
+		err := unix.Fsetxattr(fd, name, value, 0)
+		if err == unix.ENOTSUP || err == unix.ENOSPC || err == unix.E2BIG || err == unix.ERANGE {
+			return nil // as in extraction.xattrs
+		}
+		return err
+	}
+	for _, x := range e.Xattrs {
+		if !strings.HasPrefix(x.Name, "user.") || strings.HasPrefix(x.Name, overlayPrefix) ||
+			strings.HasPrefix(x.Name, ownPrefix) {
+			continue
+		}
+		if err := set(x.Name, x.Value); err != nil {
+			return err
+		}
+	}
+	if e.UID == 0 && e.GID == 0 {
+		return nil
+	}
+	if e.UID == math.MaxUint32 || e.GID == math.MaxUint32 {
+		return &EntryError{"its owner is not known"}
+	}
+	uid, gid := strconv.Itoa(int(e.UID)), strconv.Itoa(int(e.GID))
+	return set(ownerXattr, []byte(uid+":"+gid))
+}
+
+// hardLinks makes them, and notes what that does to the inodes.
+func (w *writer) hardLinks() error {
+	var names []int
+	for i := range w.entries {
+		if w.entries[i].Kind == layer.HardLink {
+			if err := w.hardLink(&w.entries[i]); err != nil {
+				return &entryError{w.entries[i].Name, err}
+			}
+			names = append(names, i)
+		}
+	}
+	for _, i := range names {
+		e := &w.entries[i]
+		first, _ := w.find(e.Target)
+		f := &w.entries[first]
+		st, err := statBeneath(w.fd, e.Name)
+		if err != nil {
+			return &entryError{e.Name, err}
+		}
+		f.CTime = st.Ctim.Nano()
+		e.MTime, e.CTime, e.Inode = f.MTime, f.CTime, f.Inode
+	}
+	return nil
+}
+
+func (w *writer) hardLink(e *layer.Entry) error {
+	i, ok := w.find(e.Target)
+	if !ok || w.entries[i].Kind != layer.File {
+		return &EntryError{"a hard link to " + e.Target + ", which is no file of the same step"}
+	}
+	from, old := splitName(e.Target)
+	to, base := splitName(e.Name)
+	src, err := openBeneath(w.fd, from)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(src)
+	dst, err := openBeneath(w.fd, to)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dst)
+	return unix.Linkat(src, old, dst, base, 0)
+}
+
+// find returns the place of an entry.
+func (w *writer) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(w.entries, name,
+		func(e layer.Entry, name string) int { return layer.Compare(e.Name, name) })
+}
+
+// close gives directories their attributes, modes and times, children first.
+func (w *writer) close() error {
+	for i := len(w.closing) - 1; i >= 0; i-- {
+		if err := w.closeDir(w.closing[i]); err != nil {
+			return &entryError{w.closing[i].name, err}
+		}
+	}
+	return nil
+}
+
+func (w *writer) closeDir(c closing) error {
+	fd, err := openBeneath(w.fd, c.name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if c.entry >= 0 {
+		e := &w.entries[c.entry]
+		if err := setXattrs(fd, e); err != nil {
+			return err
+		}
+		if e.Opaque {
+			err := unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0)
+			if err == unix.ENOTSUP {
+				return errNoOpaque
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Fchmod(fd, c.mode); err != nil {
+		return err
+	}
+	return setTimeFD(fd, timesOfNano(c.mtime))
+}
