@@ -19,9 +19,10 @@ import (
 )
 
 // applets are busybox' commands in the bases.
-const applets = "[ adduser cat chgrp chmod chown cp cut date dd echo env expr false find grep head hostname " +
-	"id ln ls mkdir mkfifo mknod mktemp mount mv nproc od printf ps pwd readlink realpath rm rmdir sed seq " +
-	"sh sha256sum sleep sort stat tail tar test touch tr true umount uname wc whoami xargs"
+const applets = "[ adduser cat chgrp chmod chown cp cut date dd echo env expr false find grep " +
+	"head hostname id ln ls mkdir mkfifo mknod mktemp mount mv nproc od printf ps pwd readlink " +
+	"realpath rm rmdir sed seq sh sha256sum sleep sort stat tail tar test touch tr true umount " +
+	"uname wc whoami xargs"
 
 const basePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -82,7 +83,8 @@ const playground = `
 `
 
 // netBindService is the attribute of a program that may listen on port 80.
-const netBindService = "\x01\x00\x00\x02\x00\x04" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+const netBindService = "\x01\x00\x00\x02\x00\x04" +
+	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // implied is a layer that has a file without its directory.
 const implied = `
@@ -116,8 +118,8 @@ func conformanceBases(t *testing.T) map[string]v1.Image {
 		layers = append(layers, files)
 	}
 	layers[0] = append(layers[0], lower...)
-	layers[1] = append(layers[1], tarFile{tar.Header{Typeflag: tar.TypeReg, Name: "srv/cap", Mode: 0o755,
-		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": netBindService}}, nil})
+	layers[1] = append(layers[1], tarFile{tar.Header{Typeflag: tar.TypeReg, Name: "srv/cap",
+		Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": netBindService}}, nil})
 	bases := map[string]v1.Image{}
 	for name, config := range baseConfigs() {
 		of := layers
@@ -144,7 +146,8 @@ func baseConfigs() map[string]v1.Config {
 			Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "true"}},
 		},
 		"onbuild": {Env: []string{basePath}, Cmd: []string{"sh"}, WorkingDir: "/work",
-			OnBuild: []string{"ARG WHO=nobody", "COPY . /work/src", "RUN echo built for $WHO > /work/who"}},
+			OnBuild: []string{"ARG WHO=nobody", "COPY . /work/src",
+				"RUN echo built for $WHO > /work/who"}},
 		"implied": {Env: []string{basePath}, Cmd: []string{"sh"}},
 		"shell":   {Env: []string{basePath}, Shell: []string{"/bin/sh", "-e", "-c"}},
 	}

@@ -50,8 +50,8 @@ func newBuildah(t *testing.T, b *bed.Bed, bases map[string]v1.Image) *buildah {
 }
 
 func (w *buildah) run(ctx context.Context, dir string, args ...string) (string, error) {
-	global := []string{"--root", filepath.Join(w.dir, "root"), "--runroot", filepath.Join(w.dir, "runroot"),
-		"--storage-driver", "overlay"}
+	global := []string{"--root", filepath.Join(w.dir, "root"),
+		"--runroot", filepath.Join(w.dir, "runroot"), "--storage-driver", "overlay"}
 	cmd := w.tool.Command(ctx, append(global, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+w.dir)
@@ -63,8 +63,9 @@ func (w *buildah) run(ctx context.Context, dir string, args ...string) (string, 
 // keeps every field of the configuration.
 func (w *buildah) build(ctx context.Context, c *dockerfileCase, dir string) (*builtImage, error) {
 	tag := "localhost/case-" + c.name
-	args := append([]string{"build", "--isolation", "chroot", "--format", "docker", "--identity-label=false",
-		"--pull=false", "--no-cache", "--timestamp", "0", "-q", "-t", tag}, c.args...)
+	args := append([]string{"build", "--isolation", "chroot", "--format", "docker",
+		"--identity-label=false", "--pull=false", "--no-cache", "--timestamp", "0", "-q",
+		"-t", tag}, c.args...)
 	out, err := w.run(ctx, dir, append(args, ".")...)
 	if err != nil {
 		return nil, buildError{fmt.Errorf("buildah build: %w\n%s", err, out)}

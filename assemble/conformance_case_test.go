@@ -211,7 +211,8 @@ func setupLine(dir, line string) error {
 // tarMode turns the twelve bits that tar and chmod know into Go's.
 func tarMode(bits int64) os.FileMode {
 	mode := os.FileMode(bits & 0o777)
-	for bit, m := range map[int64]os.FileMode{0o4000: os.ModeSetuid, 0o2000: os.ModeSetgid, 0o1000: os.ModeSticky} {
+	special := map[int64]os.FileMode{0o4000: os.ModeSetuid, 0o2000: os.ModeSetgid, 0o1000: os.ModeSticky}
+	for bit, m := range special {
 		if bits&bit != 0 {
 			mode |= m
 		}

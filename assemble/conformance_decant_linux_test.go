@@ -88,7 +88,8 @@ func TestConformanceAsPlainUser(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "test"), "-test.run=^TestConformance$")
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tmp, "TMPDIR=" + tmp, plainEnv + "=" + dir}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tmp, "TMPDIR=" + tmp,
+		plainEnv + "=" + dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("as a plain user: %v\n%s", err, out)
@@ -115,13 +116,16 @@ type caseBuilt struct {
 }
 
 // buildCase builds a case's context as the command line would.
-func buildCase(t *testing.T, bases map[string]v1.Image, c *dockerfileCase, dir, cache string) caseBuilt {
+func buildCase(t *testing.T, bases map[string]v1.Image, c *dockerfileCase,
+	dir, cache string) caseBuilt {
 	t.Helper()
 	out := t.TempDir()
 	var log caseLog
-	o := assemble.Options{Dir: dir, Dockerfile: filepath.Join(dir, "Dockerfile"), CacheDir: cache, TempDir: out,
-		BuildArgs: map[string]string{}, Labels: map[string]string{}, Progress: &log,
-		Outputs: []assemble.Output{{Kind: assemble.Layout, Path: filepath.Join(out, "layout"), Names: []string{"case:1"}}},
+	o := assemble.Options{Dir: dir, Dockerfile: filepath.Join(dir, "Dockerfile"),
+		CacheDir: cache, TempDir: out, Progress: &log,
+		BuildArgs: map[string]string{}, Labels: map[string]string{},
+		Outputs: []assemble.Output{{Kind: assemble.Layout, Names: []string{"case:1"},
+			Path: filepath.Join(out, "layout")}},
 		Pull: func(_ context.Context, ref string) (*assemble.Base, error) {
 			name := strings.TrimSuffix(path.Base(ref), ":latest")
 			img, ok := bases[name]

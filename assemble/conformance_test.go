@@ -15,8 +15,8 @@ import (
 	"github.com/decant-build/decant/testdata/bed"
 )
 
-var updateFrom = flag.String("update-from", "", "write the golden sections of testdata/dockerfile that a "+
-	"builder's results differ from: buildah or decant")
+var updateFrom = flag.String("update-from", "", "write the golden sections of "+
+	"testdata/dockerfile that a builder's results differ from: buildah or decant")
 
 // TestBuildahConforms builds every case with buildah, so that the golden results
 // are not just what decant happens to do. Where buildah does something else, the
@@ -53,7 +53,8 @@ func TestBuildahConforms(t *testing.T) {
 }
 
 // result is what a builder has made, as golden sections.
-func (c *dockerfileCase) result(t *testing.T, bases map[string]v1.Image, img *builtImage, err error) map[string]string {
+func (c *dockerfileCase) result(t *testing.T, bases map[string]v1.Image, img *builtImage,
+	err error) map[string]string {
 	t.Helper()
 	if err != nil {
 		return map[string]string{"want.error": err.Error()}
