@@ -145,9 +145,9 @@ func baseConfigs() map[string]v1.Config {
 			ExposedPorts: map[string]struct{}{"80/tcp": {}}, Volumes: map[string]struct{}{"/srv/shared": {}},
 			Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "true"}},
 		},
-		"onbuild": {Env: []string{basePath}, Cmd: []string{"sh"}, WorkingDir: "/work",
-			OnBuild: []string{"ARG WHO=nobody", "COPY . /work/src",
-				"RUN echo built for $WHO > /work/who"}},
+		"onbuild": {Env: []string{basePath}, Cmd: []string{"sh"}, WorkingDir: "/app",
+			OnBuild: []string{"ARG WHO=nobody", "COPY . /app/src",
+				"RUN echo built for $WHO > /app/who"}},
 		"implied": {Env: []string{basePath}, Cmd: []string{"sh"}},
 		"shell":   {Env: []string{basePath}, Shell: []string{"/bin/sh", "-e", "-c"}},
 	}
