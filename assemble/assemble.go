@@ -38,6 +38,9 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	b.openCache()
 	defer b.closeCache()
+	if b.input.dockerfile != nil {
+		return b.buildDockerfile(ctx)
+	}
 	// The base keeps this context for what it reads later; the first error ends it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -108,6 +111,9 @@ func Plan(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	b.tellInput()
+	if b.input.dockerfile != nil {
+		return b.planDockerfile()
+	}
 	return b.plan().Dockerfile(), nil
 }
 

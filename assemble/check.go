@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -108,7 +109,15 @@ func (b *build) checkPlaces() error {
 	if err := b.checkOutsideSite(places); err != nil {
 		return err
 	}
-	for _, out := range b.Outputs {
+	for _, out := range b.filesOutputs() {
+		if info, err := os.Stat(out.Path); err == nil && !info.IsDir() {
+			return usagef("name a directory", "output %s: it is there, and no directory", out)
+		}
+		if info, err := os.Stat(filepath.Dir(out.Path)); err != nil || !info.IsDir() {
+			return usagef("create it first", "output %s: %s is no directory", out, filepath.Dir(out.Path))
+		}
+	}
+	for _, out := range b.imageOutputs() {
 		if err := out.target().Check(); err != nil {
 			return fmt.Errorf("writing %s: %w", out, err)
 		}
@@ -147,7 +156,7 @@ func (b *build) checkOutsideSite(places []string) error {
 // layout follows it.
 func (o Output) place() (string, error) {
 	switch o.Kind {
-	case Layout, Store:
+	case Layout, Store, Files:
 		return realPath(o.Path)
 	}
 	path, err := filepath.Abs(o.Path)

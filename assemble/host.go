@@ -45,7 +45,7 @@ func (b *build) hostEnv() []string {
 	return env
 }
 
-func (r *hostRunner) run(ctx context.Context, s step, out io.Writer) error {
+func (r *hostRunner) run(ctx context.Context, s task, out io.Writer) error {
 	if s.name == "setup" {
 		return nil // it would install into this machine
 	}

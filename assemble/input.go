@@ -15,6 +15,10 @@ import (
 
 // input is what a build starts from.
 type input struct {
+	// dockerfile is what a Dockerfile says; nil if there is none. dockerfilePath is
+	// where it is, "" for one that is no file.
+	dockerfile     *plan.Dockerfile
+	dockerfilePath string
 	// project is what has to be built first; nil for a finished site.
 	project *project.Project
 	// dist is the absolute directory of the finished site. That of a project is
@@ -30,7 +34,8 @@ type input struct {
 	why string
 }
 
-// findInput decides what the directory is. Dist, if set, forces a prebuilt site.
+// findInput decides what the directory is. Dist, if set, forces a prebuilt site; a
+// Dockerfile comes before all else.
 func (b *build) findInput(ctx context.Context) (input, error) {
 	if dist := b.Dist; dist != "" {
 		if !filepath.IsAbs(dist) {
@@ -41,9 +46,8 @@ func (b *build) findInput(ctx context.Context) (input, error) {
 	if err := checkDirectory(b.Dir); err != nil {
 		return input{}, err
 	}
-	if _, err := os.Lstat(filepath.Join(b.Dir, "Dockerfile")); err == nil {
-		return input{}, &InputError{Dir: b.Dir, What: "it has a Dockerfile, which this version of decant does not read",
-			Fix: "build the site and pass it with --dist DIR, or move the Dockerfile away and let decant find out how to build"}
+	if in, found, err := b.findDockerfile(); found || err != nil {
+		return in, err
 	}
 	isProject, why := project.IsProject(b.Dir)
 	switch {
@@ -78,6 +82,10 @@ func (b *build) detect(ctx context.Context, why string) (input, error) {
 // tellInput says what the input is taken for, and why.
 func (b *build) tellInput() {
 	p := b.input.project
+	if b.input.dockerfile != nil {
+		b.Progress.Fact("input", fmt.Sprintf("%s is built as %s says (%s)", b.Dir, b.input.name, b.input.why))
+		return
+	}
 	if p == nil {
 		b.Progress.Fact("input", fmt.Sprintf("%s is a finished site (%s)", b.input.name, b.input.why))
 		return

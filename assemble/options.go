@@ -239,8 +239,11 @@ type PlatformImage struct {
 	Digest   v1.Hash
 }
 
-// LayerInfo describes the site's layer.
+// LayerInfo describes the site's layer, or of a Dockerfile's image the layers that
+// follow those of its base: then DiffID and Digest are the last one's, and the rest is
+// the sum.
 type LayerInfo struct {
+	Layers         int // of a Dockerfile's image; 0 for a site
 	Digest, DiffID v1.Hash
 	Files          int
 	SiteBytes      int64 // sum of the files

@@ -127,7 +127,7 @@ func (b *build) runSteps(ctx context.Context) error {
 			b.Progress.Warn("the sandbox is not removed: " + err.Error())
 		}
 	}()
-	for _, s := range []step{
+	for _, s := range []task{
 		{name: "setup", command: p.Setup},
 		{name: "install", command: p.Install},
 		{name: "build", command: p.Build, noNetwork: b.NoNetwork},
@@ -142,13 +142,13 @@ func (b *build) runSteps(ctx context.Context) error {
 	return r.collect(ctx)
 }
 
-// step is one command of a project's build.
-type step struct {
+// task is one command of a project's build.
+type task struct {
 	name, command string
 	noNetwork     bool
 }
 
-func (b *build) runStep(ctx context.Context, r runner, s step) error {
+func (b *build) runStep(ctx context.Context, r runner, s task) error {
 	out, done := b.Progress.Step(s.name, s.command)
 	last := &tail{}
 	err := r.run(ctx, s, fanOut{out, last})

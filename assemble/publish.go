@@ -145,7 +145,7 @@ type stagedOutput struct {
 // it returns.
 func (b *build) stage(ctx context.Context, m Manifest) ([]stagedOutput, error) {
 	var all []stagedOutput
-	for _, out := range b.Outputs {
+	for _, out := range b.imageOutputs() {
 		s, err := out.target().Stage(ctx, m, output.WriteOptions{})
 		if err != nil {
 			return all, fmt.Errorf("writing %s: %w", out, err)

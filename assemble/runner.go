@@ -23,7 +23,7 @@ import (
 
 // runner executes the steps of a project's build.
 type runner interface {
-	run(ctx context.Context, s step, out io.Writer) error
+	run(ctx context.Context, s task, out io.Writer) error
 	// collect brings what the steps wrote into the workspace's app directory.
 	collect(ctx context.Context) error
 	close() error
@@ -123,7 +123,7 @@ func npmCache(p *project.Project) string {
 
 func (r *boxRunner) chroot() bool { return r.build.Isolation == IsolationChroot }
 
-func (r *boxRunner) run(ctx context.Context, s step, out io.Writer) error {
+func (r *boxRunner) run(ctx context.Context, s task, out io.Writer) error {
 	binds := slices.Clone(r.binds)
 	switch {
 	case s.name == "install":

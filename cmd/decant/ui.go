@@ -293,14 +293,22 @@ func (u *ui) summary(r *assemble.Result) {
 	l := r.Layer
 	reuse := ""
 	switch {
-	case l.Unchanged:
+	case l.Unchanged && l.Layers == 0:
 		reuse = ", unchanged: no file was read"
-	case l.ReusedChunks == l.Chunks:
+	case l.ReusedChunks == l.Chunks && l.Layers == 0:
 		reuse = ", unchanged"
 	case l.ReusedChunks > 0:
 		reuse = fmt.Sprintf(", %d of %d pieces reused", l.ReusedChunks, l.Chunks)
 	}
-	u.Fact("site", fmt.Sprintf("%d files, %s → %s%s", l.Files, byteText(l.SiteBytes), byteText(l.Bytes), reuse))
+	if len(r.Images) == 0 {
+		u.Fact("done", "in "+durationText(time.Since(u.start)))
+		return
+	}
+	topic := "site"
+	if l.Layers > 0 {
+		topic = fmt.Sprintf("%d layers", l.Layers)
+	}
+	u.Fact(topic, fmt.Sprintf("%d files, %s → %s%s", l.Files, byteText(l.SiteBytes), byteText(l.Bytes), reuse))
 	u.Fact("done", fmt.Sprintf("%s in %s: %s", platformText(r.Images), durationText(time.Since(u.start)),
 		strings.Join(r.References, " ")))
 }
