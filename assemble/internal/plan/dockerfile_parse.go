@@ -184,23 +184,19 @@ func parseLines(lines [][]byte, found *faults, l lints) *parser.Node {
 			return result.AST
 		}
 		first, last := span(err)
-		if first < 1 || last > len(lines) || found.full() {
-			if found.none() {
-				found.add(0, err.Error(), "")
-			}
+		if found.full() || last > len(lines) {
 			return nil
 		}
-		text := oneLine(string(bytes.Join(lines[first-1:last], nil)))
-		if len(bytes.TrimSpace(lines[first-1])) == 0 || strings.HasPrefix(strings.TrimSpace(text), "#") {
-			// There is no instruction left, or there never was.
+		if first < 1 || isBlank(lines[first-1]) {
+			// There is no instruction left, or there never was one.
 			if found.none() {
 				found.add(0, err.Error(), "a Dockerfile begins with FROM")
 			}
 			return nil
 		}
 		message, fix := explain(err)
-		found.add(first, clip(firstLine(lines[first-1]))+": "+message, fix)
-		if strings.Contains(text, "<<") {
+		found.add(first, clip(strings.TrimSpace(string(lines[first-1])))+": "+message, fix)
+		if bytes.Contains(bytes.Join(lines[first-1:last], nil), []byte("<<")) {
 			return nil
 		}
 		for i := first - 1; i < last; i++ {
@@ -222,4 +218,8 @@ func span(err error) (first, last int) {
 	return ranges[0].Start.Line, ranges[len(ranges)-1].End.Line
 }
 
-func firstLine(line []byte) string { return strings.TrimSpace(string(line)) }
+// isBlank reports whether the line is none of an instruction.
+func isBlank(line []byte) bool {
+	line = bytes.TrimSpace(line)
+	return len(line) == 0 || line[0] == '#'
+}

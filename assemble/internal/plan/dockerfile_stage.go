@@ -10,7 +10,6 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // stageSource is a stage as it is written.
@@ -150,14 +149,12 @@ func newCommand(n *parser.Node, parsed any, l lints) (command, error) {
 		if p.From != "" {
 			c.refs = []reference{{p.From, clip(n.Value + " --from=" + p.From)}}
 		}
-		return c, checkFrom(p.From)
 	case *instructions.RunCommand:
 		for _, m := range instructions.GetMounts(p) {
 			if m.From != "" {
 				c.refs = append(c.refs, reference{m.From, clip(n.Value + " --mount=from=" + m.From)})
 			}
 		}
-		return c, checkRun(n)
 	case *instructions.OnbuildCommand:
 		trigger, err := parseTrigger(p.Expression, n, l)
 		if err != nil {
@@ -165,7 +162,7 @@ func newCommand(n *parser.Node, parsed any, l lints) (command, error) {
 		}
 		c.trigger = &trigger
 	}
-	return c, nil
+	return c, checkEarly(n, parsed)
 }
 
 // parseTrigger reads the instruction of an ONBUILD. It is located where at is.
@@ -194,57 +191,6 @@ func parseTrigger(text string, at *parser.Node, l lints) (command, error) {
 	c.onBuild = true
 	return c, err
 }
-
-// checkNode finds what no instruction can have in its words.
-func checkNode(n *parser.Node) error {
-	for word := n.Next; word != nil; word = word.Next {
-		// A JSON form can write one that the file does not have.
-		if strings.ContainsRune(word.Value, 0) {
-			return errors.New("NUL byte in an argument")
-		}
-	}
-	copies := strings.EqualFold(n.Value, "COPY") || strings.EqualFold(n.Value, "ADD")
-	for _, h := range n.Heredocs {
-		if strings.Contains(h.Name, "/") || h.Name == "." || h.Name == ".." {
-			return fmt.Errorf("a here-document cannot be called %s", h.Name)
-		}
-		if copies && h.Expand && len(h.Content) > maxWord {
-			return wrong("quote its name, <<'"+h.Name+"', if it needs no variables",
-				"the here-document is larger than %d MiB", maxWord>>20)
-		}
-	}
-	return nil
-}
-
-// checkFrom refuses variables in COPY --from, as BuildKit does: the stages that a
-// build needs would depend on what they do.
-func checkFrom(from string) error {
-	// Without a variable all of them are unset, and stay as they are.
-	expanded, _, err := shell.NewLex('\\').ProcessWord(from, noEnv{})
-	if err != nil || expanded != from {
-		return wrong("name a stage, FROM "+oneLine(from)+" AS x, and copy --from=x",
-			"variables are not expanded in --from")
-	}
-	return nil
-}
-
-// checkRun refuses flags that are known, and not supported.
-func checkRun(n *parser.Node) error {
-	for _, flag := range n.Flags {
-		name, value, _ := strings.Cut(flag, "=")
-		if name == "--device" || name == "--security" && value != "sandbox" {
-			return wrong("remove the flag, or do this step in the base image",
-				"%s is not supported", name)
-		}
-	}
-	return nil
-}
-
-// noEnv is an environment without variables.
-type noEnv struct{}
-
-func (noEnv) Get(string) (string, bool) { return "", false }
-func (noEnv) Keys() []string            { return nil }
 
 // plainName is what a stage can be called; an image of one word looks the same.
 var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)

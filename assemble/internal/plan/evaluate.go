@@ -40,8 +40,8 @@ type Evaluated struct {
 // what ENV says.
 func (g *Graph) Evaluate(stage int, base State) (*Evaluated, error) {
 	e := &evaluation{g: g, stage: g.all[stage], source: g.file.stages[stage],
-		state: base, env: newEnviron(), envIndex: map[string]int{}, needs: newNeeds(),
-		lint: newLints(g.file.check)}
+		state: base, env: newEnviron(), envIndex: map[string]int{}, declared: map[string]bool{},
+		needs: newNeeds(), lint: newLints(g.file.check)}
 	e.begin(base)
 	for _, c := range e.baseTriggers(base.Config.OnBuild) {
 		e.run(c)
@@ -73,7 +73,8 @@ type evaluation struct {
 	needs  needs
 	size   int // of what the steps say, against maxStage
 
-	envIndex map[string]int // where Config.Env has a name
+	envIndex map[string]int  // where Config.Env has a name
+	declared map[string]bool // by an ARG
 	// cmd, entrypoint and healthcheck are where the stage had them last.
 	cmd, entrypoint, healthcheck []parser.Range
 }
@@ -101,6 +102,7 @@ func (e *evaluation) begin(base State) {
 		err = e.setEnv("PATH", defaultPath)
 	}
 	for _, a := range e.state.Args {
+		e.declared[a.Name] = true
 		if a.Value != nil {
 			err = errors.Join(err, e.env.set(a.Name, *a.Value))
 		}
@@ -222,12 +224,18 @@ func (e *evaluation) expandAll(n *parser.Node, words []string) error {
 
 // lintUnset warns of variables that are neither set nor declared.
 func (e *evaluation) lintUnset(n *parser.Node, names []string) {
+	// Among thousands of names there is no telling which one was meant.
+	const many = 500
 	for _, name := range names {
-		declared := slices.ContainsFunc(e.state.Args, func(a Arg) bool { return a.Name == name })
-		if !declared {
-			e.lint.rules.Run(&linter.RuleUndefinedVar, n.Location(),
-				linter.RuleUndefinedVar.Format(name, nearest(name, e.env.Keys())))
+		if e.declared[name] {
+			continue
 		}
+		near := ""
+		if len(e.env.values) <= many {
+			near = nearest(name, e.env.Keys())
+		}
+		e.lint.rules.Run(&linter.RuleUndefinedVar, n.Location(),
+			linter.RuleUndefinedVar.Format(name, near))
 	}
 }
 

@@ -101,6 +101,7 @@ func (e *evaluation) evalArg(n *parser.Node, p *instructions.ArgCommand) (string
 			value = &meta
 		}
 		e.state.Args = append(e.state.Args, Arg{a.Key, value})
+		e.declared[a.Key] = true
 		created += " " + a.Key
 		if value != nil {
 			created += "=" + *value
@@ -164,8 +165,8 @@ func (e *evaluation) evalMeta(n *parser.Node, parsed any) (created string, err e
 		return "USER " + c.User, err
 	case *instructions.StopSignalCommand:
 		c.StopSignal, err = e.expand(n, p.Signal)
-		if err == nil && !isSignal(c.StopSignal) {
-			err = fmt.Errorf("%q is no signal", c.StopSignal)
+		if err == nil {
+			err = checkSignal(c.StopSignal)
 		}
 		return "STOPSIGNAL " + c.StopSignal, err
 	case *instructions.MaintainerCommand:

@@ -55,14 +55,6 @@ func (e *evaluation) evalCopy(origin Origin, n *parser.Node, c copySource) error
 		}
 		e.needs.add(x.From)
 	}
-	if err := x.addSources(sources); err != nil {
-		return err
-	}
-	for _, check := range []func(CopyExec) error{checkChown, checkChmod, checkChecksum} {
-		if err := check(x); err != nil {
-			return err
-		}
-	}
 	for _, doc := range c.contents {
 		text := doc.Data
 		if doc.Expand {
@@ -75,6 +67,9 @@ func (e *evaluation) evalCopy(origin Origin, n *parser.Node, c copySource) error
 		}
 		x.Inline = append(x.Inline, InlineFile{Name: doc.Path, Data: []byte(text)})
 	}
+	if err := x.setSources(sources); err != nil {
+		return err
+	}
 	x.Dest = e.destination(dest)
 	x.CreatedBy = c.createdBy(x, sources, dest)
 	size := len(x.CreatedBy)
@@ -85,8 +80,9 @@ func (e *evaluation) evalCopy(origin Origin, n *parser.Node, c copySource) error
 	return nil
 }
 
-// addSources sorts the sources into those of files and those of URLs.
-func (x *CopyExec) addSources(sources []string) error {
+// setSources sorts the sources into those of files and those of URLs, and checks
+// that all of the instruction goes together.
+func (x *CopyExec) setSources(sources []string) error {
 	for _, src := range sources {
 		switch {
 		case isGit(src) && !x.Add:
@@ -102,6 +98,11 @@ func (x *CopyExec) addSources(sources []string) error {
 			x.Sources = append(x.Sources, src)
 		default:
 			x.Sources = append(x.Sources, path.Join("/", src))
+		}
+	}
+	for _, check := range []func(CopyExec) error{checkChown, checkChmod, checkChecksum} {
+		if err := check(*x); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -134,7 +134,8 @@ func lintCasing(nodes []*parser.Node, l lints) {
 // curlyQuotes matches a JSON form that was written with the quotes of a word
 // processor.
 var curlyQuotes = regexp.MustCompile(
-	`(?i)^\s*(?:RUN|CMD|ENTRYPOINT|SHELL|VOLUME|COPY|ADD|HEALTHCHECK)\s[^\['"|;&]*\[\s*[“”„‘’‚«»]`)
+	`(?i)^\s*(?:RUN|CMD|ENTRYPOINT|SHELL|VOLUME|COPY|ADD|HEALTHCHECK(?:\s+--\S+)*\s+CMD)` +
+		`(?:\s+--\S+)*\s+\[\s*[“”„‘’‚«»]`)
 
 // lintQuotes finds such a form: it is no JSON, and goes to the shell as it is.
 func lintQuotes(n *parser.Node, l lints) {

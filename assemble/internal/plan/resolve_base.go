@@ -166,7 +166,7 @@ func (d *Dockerfile) lintDefaultBases(platform *environ, l lints) {
 		if err != nil || !ignored.none() {
 			return
 		}
-		if !isReference(word.text) {
+		if strings.Contains(s.base, "$") && !isReference(word.text) {
 			l.with(s.node.PrevComment).rules.Run(&linter.RuleInvalidDefaultArgInFrom, s.node.Location(),
 				linter.RuleInvalidDefaultArgInFrom.Format(s.base))
 		}

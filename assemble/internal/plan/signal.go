@@ -9,6 +9,13 @@ import (
 const signals = " ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT " +
 	"SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ "
 
+func checkSignal(s string) error {
+	if !isSignal(s) {
+		return wrong("it is a number, or a name as SIGTERM", "%q is no signal", s)
+	}
+	return nil
+}
+
 // isSignal reports whether STOPSIGNAL takes s: a number, or a name with or
 // without SIG.
 func isSignal(s string) bool {
