@@ -24,24 +24,30 @@ const maxReported = 20
 // Finding is one name that should not be published.
 type Finding struct {
 	Path string // in the site
+	Line int    // 0 is the whole file
 	What string // it is, as a clause
 }
+
+func (f Finding) String() string { return Warning(f).String() }
 
 // SecretError is a site that holds what should not be published.
 type SecretError struct {
 	Findings []Finding // the first, by path; at least one
-	More     int       // how many there are beyond these
+	More     int       // how many files there are beyond these
 }
 
 func (e *SecretError) Error() string {
 	if len(e.Findings) == 1 && e.More == 0 {
-		return fmt.Sprintf("checking the site: %q: %s", e.Findings[0].Path, e.Findings[0].What)
+		return "checking the site: " + e.Findings[0].String()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "checking the site: %d files should not be published",
-		len(e.Findings)+e.More)
+	files := map[string]bool{}
 	for _, f := range e.Findings {
-		fmt.Fprintf(&b, "\n  %q: %s", f.Path, f.What)
+		files[f.Path] = true
+	}
+	fmt.Fprintf(&b, "checking the site: %d files should not be published", len(files)+e.More)
+	for _, f := range e.Findings {
+		b.WriteString("\n  " + f.String())
 	}
 	if e.More > 0 {
 		fmt.Fprintf(&b, "\n  and %d more", e.More)
