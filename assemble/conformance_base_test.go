@@ -14,8 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // applets are busybox' commands in the bases.
@@ -201,8 +200,12 @@ func baseImage(config v1.Config, layers [][]tarFile) (v1.Image, error) {
 		if err := w.Close(); err != nil {
 			return nil, err
 		}
-		var err error
-		layer := static.NewLayer(buf.Bytes(), types.DockerUncompressedLayer)
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
+		})
+		if err != nil {
+			return nil, err
+		}
 		if img, err = mutate.AppendLayers(img, layer); err != nil {
 			return nil, err
 		}
