@@ -44,7 +44,7 @@ func (s *Store) Adopt(
 				return nil, tally{}, err
 			}
 		}
-		return adopt(ctx, dir, o)
+		return adopt(ctx, dir, filepath.Join(temp, asideDir), o)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keeping the changes of a step: %w", err)
@@ -87,10 +87,12 @@ type adopter struct {
 // identity of a file that is renamed stays.
 type identity struct{ size, mtime int64 }
 
-func adopt(ctx context.Context, dir string, o AdoptOptions) ([]layer.Entry, tally, error) {
+func adopt(
+	ctx context.Context, dir, aside string, o AdoptOptions,
+) ([]layer.Entry, tally, error) {
 	a := &adopter{AdoptOptions: o, gone: map[identity]owned{}}
 	w := &walker{
-		root: dir, limits: Limits{}.withDefaults(), settle: a.settle, tidy: true,
+		root: dir, aside: aside, limits: Limits{}.withDefaults(), settle: a.settle, tidy: true,
 	}
 	if err := w.walk(ctx); err != nil {
 		return nil, tally{}, err

@@ -2,7 +2,10 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/decant-build/decant/assemble/internal/layer"
@@ -20,26 +23,56 @@ func (r *Rootfs) Entries(i int) ([]layer.Entry, error) {
 		return nil, nil // that of an image without layers
 	}
 	home := filepath.Dir(dir)
-	index := filepath.Join(home, "entries")
-	if entries, ok := readIndex(index, dir); ok {
+	if entries, ok := readIndex(home); ok {
 		return entries, nil
 	}
-	entries, err := listLayer(home, dir)
-	if err == nil {
-		err = replaceFile(index, encodeIndex(entries))
-	}
+	entries, err := listWhole(home)
 	if err != nil {
 		return nil, fmt.Errorf("listing layer %d: %w", i+1, err)
 	}
 	return entries, nil
 }
 
-func listLayer(home, dir string) ([]layer.Entry, error) {
+// listWhole lists a layer and keeps the list. Others may do the same meanwhile, with
+// the same result.
+func listWhole(home string) (entries []layer.Entry, err error) {
+	temp, err := os.MkdirTemp(home, "listing")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, removeTree(temp)) }()
+	entries, err = listLayer(home, filepath.Join(temp, asideDir))
+	if err != nil {
+		return nil, err
+	}
+	aside := filepath.Join(home, asideDir)
+	for i := range entries {
+		if e := &entries[i]; filepath.Dir(e.Base) == temp {
+			e.Base = aside
+		}
+	}
+	if err := os.Rename(filepath.Join(temp, asideDir), aside); errors.Is(err, fs.ErrExist) {
+		if intactAside(entries, aside) {
+			err = nil // of another who lists it
+		} else if err = removeTree(aside); err == nil {
+			err = os.Rename(filepath.Join(temp, asideDir), aside)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return entries, replaceFile(filepath.Join(home, "entries"), encodeIndex(entries, home))
+}
+
+func listLayer(home, aside string) ([]layer.Entry, error) {
 	table, err := readOwners(filepath.Join(home, "owners"))
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{root: dir, limits: Limits{}.withDefaults()}
+	dir := filepath.Join(home, layerDir)
+	w := &walker{root: dir, limits: Limits{}.withDefaults(), aside: aside}
 	w.settle = func(f *found, _ bool) (keep, merged bool, err error) {
 		if f.Kind == layer.Whiteout {
 			return true, false, nil

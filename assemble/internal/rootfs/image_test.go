@@ -165,3 +165,6 @@ func xattr(h tar.Header, name, value string) tar.Header {
 	h.PAXRecords[xattrRecord+name] = value
 	return h
 }
+
+// plain reads the tar of a gzip layer.
+func (b *blob) plain() (io.Reader, error) { return gzip.NewReader(bytes.NewReader(b.data)) }

@@ -8,6 +8,9 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
@@ -22,14 +25,18 @@ const (
 	// minEntry is less than any entry takes in an index.
 	minEntry  = 8
 	opaqueBit = 0x80
+	asideBit  = 0x40
+	asideDir  = "aside"
 )
 
 var errIndex = errors.New("the index is damaged")
 
 // encodeIndex writes entries for decodeIndex: magic, numbers as varints, strings with
 // their length before them, the sha256 of it all. Names are whole, so that they need
-// not be copied to be read. Base, Source and Data are not kept.
-func encodeIndex(entries []layer.Entry) []byte {
+// not be copied to be read. Content is where entries are in home: in its layerDir under
+// the name, or in its asideDir. Data is not kept.
+func encodeIndex(entries []layer.Entry, home string) []byte {
+	aside := filepath.Join(home, asideDir)
 	b := binary.AppendUvarint([]byte(indexMagic), uint64(len(entries)))
 	for i := range entries {
 		e := &entries[i]
@@ -37,8 +44,13 @@ func encodeIndex(entries []layer.Entry) []byte {
 		if e.Opaque {
 			kind |= opaqueBit
 		}
+		target := e.Target
+		if e.Kind == layer.File && e.Base == aside {
+			kind |= asideBit
+			target = e.Source
+		}
 		b = appendText(append(b, kind), e.Name)
-		b = appendText(b, e.Target)
+		b = appendText(b, target)
 		for _, n := range []uint32{e.Mode, e.UID, e.GID, e.Major, e.Minor} {
 			b = binary.AppendUvarint(b, uint64(n))
 		}
@@ -59,10 +71,10 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// readIndex reads the file that encodeIndex's bytes were written to, for files in
-// dir. One that is damaged, or too large, is none.
-func readIndex(name, dir string) ([]layer.Entry, bool) {
-	f, err := os.Open(name)
+// readIndex reads the index in the home of a layer or step. One that is damaged, or
+// too large, is none, and so is one whose copies set aside are.
+func readIndex(home string) ([]layer.Entry, bool) {
+	f, err := os.Open(filepath.Join(home, "entries"))
 	if err != nil {
 		return nil, false
 	}
@@ -75,12 +87,27 @@ func readIndex(name, dir string) ([]layer.Entry, bool) {
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil, false
 	}
-	entries, err := decodeIndex(b, dir)
-	return entries, err == nil
+	entries, err := decodeIndex(b, home)
+	return entries, err == nil && intactAside(entries, filepath.Join(home, asideDir))
+}
+
+// intactAside looks at the copies that were set aside.
+func intactAside(entries []layer.Entry, aside string) bool {
+	for i := range entries {
+		e := &entries[i]
+		if e.Base != aside {
+			continue
+		}
+		st, err := lstat(filepath.Join(aside, e.Source))
+		if err != nil || fileType(st) != unix.S_IFREG || st.Size != e.Size {
+			return false
+		}
+	}
+	return true
 }
 
 // decodeIndex takes memory in proportion to b.
-func decodeIndex(b []byte, dir string) ([]layer.Entry, error) {
+func decodeIndex(b []byte, home string) ([]layer.Entry, error) {
 	end := len(b) - sha256.Size
 	if end < 0 || !bytes.HasPrefix(b, []byte(indexMagic)) {
 		return nil, errIndex
@@ -88,11 +115,14 @@ func decodeIndex(b []byte, dir string) ([]layer.Entry, error) {
 	if sum := sha256.Sum256(b[:end]); !bytes.Equal(sum[:], b[end:]) {
 		return nil, errIndex
 	}
-	r := indexReader{b: b[:end], s: string(b[:end]), at: len(indexMagic)}
+	r := indexReader{
+		b: b[:end], s: string(b[:end]), at: len(indexMagic),
+		dir: filepath.Join(home, layerDir), aside: filepath.Join(home, asideDir),
+	}
 	count := r.count(minEntry)
 	entries := make([]layer.Entry, count)
 	for i := range entries {
-		r.entry(&entries[i], dir)
+		r.entry(&entries[i])
 	}
 	if r.bad || r.at != end {
 		return nil, errIndex
@@ -106,14 +136,17 @@ type indexReader struct {
 	s   string
 	at  int
 	bad bool
+
+	dir, aside string
 }
 
-func (r *indexReader) entry(e *layer.Entry, dir string) {
+func (r *indexReader) entry(e *layer.Entry) {
 	if r.at >= len(r.b) {
 		r.bad = true
 		return
 	}
-	e.Kind, e.Opaque = layer.Kind(r.b[r.at]&^opaqueBit), r.b[r.at]&opaqueBit != 0
+	kind := r.b[r.at]
+	e.Kind, e.Opaque = layer.Kind(kind&^(opaqueBit|asideBit)), kind&opaqueBit != 0
 	r.at++
 	e.Name, e.Target = r.text(), r.text()
 	e.Mode, e.UID, e.GID, e.Major, e.Minor = r.id(), r.id(), r.id(), r.id(), r.id()
@@ -124,8 +157,11 @@ func (r *indexReader) entry(e *layer.Entry, dir string) {
 			e.Xattrs[i] = layer.Xattr{Name: r.text(), Value: []byte(r.text())}
 		}
 	}
-	if e.Kind == layer.File {
-		e.Base, e.Source = dir, e.Name
+	switch {
+	case e.Kind == layer.File && kind&asideBit != 0:
+		e.Base, e.Source, e.Target = r.aside, e.Target, ""
+	case e.Kind == layer.File:
+		e.Base, e.Source = r.dir, e.Name
 	}
 }
 

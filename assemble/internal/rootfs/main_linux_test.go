@@ -124,18 +124,30 @@ func (l listing) diff(other listing) string {
 type mountOrder struct {
 	Lowers []string // bottom first
 	Temp   string
+	// Upper and Work, if set, are directories of the caller's; otherwise they are on
+	// a tmpfs and lost.
+	Upper, Work string
+	Script      string   // for the shell, in the root
+	Xattrs      []string // "NAME=VALUE=PATH", set afterwards
 }
 
 // mounted lists layers as the kernel shows them when they are mounted by root of a
 // user namespace. The upper directory is empty.
 func mounted(t testing.TB, r *Rootfs) listing {
 	t.Helper()
+	return mountedAs(t, mountOrder{Lowers: r.Layers})
+}
+
+// mountedAs lists what an order comes to.
+func mountedAs(t testing.TB, o mountOrder) listing {
+	t.Helper()
 	temp, err := os.MkdirTemp("", "mounted") // t.TempDir has commas of the test's name
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(temp)
-	order, err := json.Marshal(mountOrder{r.Layers, temp})
+	o.Temp = temp
+	order, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,11 +206,17 @@ func mountAndList(order string) error {
 		rel := filepath.Join(filepath.Base(filepath.Dir(l)), filepath.Base(l))
 		lowers = ":" + rel + lowers
 	}
+	if o.Upper == "" {
+		o.Upper, o.Work = filepath.Join(o.Temp, "upper"), filepath.Join(o.Temp, "work")
+	}
 	root := filepath.Join(o.Temp, "root")
 	options := fmt.Sprintf("userxattr,lowerdir=%s,upperdir=%s,workdir=%s",
-		lowers[1:], filepath.Join(o.Temp, "upper"), filepath.Join(o.Temp, "work"))
+		lowers[1:], o.Upper, o.Work)
 	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
 		return fmt.Errorf("mounting overlay %s: %w", options, err)
+	}
+	if err := o.change(root); err != nil {
+		return err
 	}
 	l, err := list(root)
 	if err != nil {
@@ -207,6 +225,25 @@ func mountAndList(order string) error {
 	// With an upper directory, the root's attributes are those of the upper.
 	delete(l, ".")
 	return json.NewEncoder(os.Stdout).Encode(l)
+}
+
+// change does in a mounted root what a step would do.
+func (o *mountOrder) change(root string) error {
+	if o.Script != "" {
+		cmd := exec.Command("/bin/sh", "-ec", o.Script)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("running the script: %w: %s", err, out)
+		}
+	}
+	for _, x := range o.Xattrs {
+		parts := strings.SplitN(x, "=", 3)
+		err := unix.Lsetxattr(filepath.Join(root, parts[2]), parts[0], []byte(parts[1]), 0)
+		if err != nil {
+			return fmt.Errorf("setting %s: %w", x, err)
+		}
+	}
+	return nil
 }
 
 // TestAsPlainUser runs all the other tests of the package without privileges.

@@ -84,14 +84,13 @@ func (s *Store) wholeStep(p *place) (*Step, bool) {
 	if !s.whole(p) {
 		return nil, false
 	}
-	dir := s.path("layers", p.id, layerDir)
-	entries, ok := readIndex(s.path("layers", p.id, "entries"), dir)
-	return &Step{Dir: dir, Entries: entries}, ok
+	entries, ok := readIndex(s.path("layers", p.id))
+	return &Step{Dir: s.path("layers", p.id, layerDir), Entries: entries}, ok
 }
 
 // keep makes a step, or returns the one that is there. write is given the directory
-// for what is in layers/ID, in which it makes that of the step; of what it returns,
-// Base and Source are not used.
+// for what is in layers/ID, in which it makes that of the step. The files that it
+// returns have their content below it.
 func (s *Store) keep(
 	ctx context.Context, key string, write func(temp string) ([]layer.Entry, tally, error),
 ) (step *Step, err error) {
@@ -141,7 +140,7 @@ func (s *Store) fillStep(
 	if err != nil {
 		return nil, err
 	}
-	index := encodeIndex(entries)
+	index := encodeIndex(entries, temp)
 	if len(index) > maxIndex {
 		return nil, &LimitError{"bytes of names and attributes", maxEntryBytes}
 	}
@@ -158,11 +157,11 @@ func (s *Store) fillStep(
 	if err := os.Rename(temp, s.path("layers", p.id)); err != nil {
 		return nil, err
 	}
-	step := &Step{Dir: s.path("layers", p.id, layerDir), Entries: entries}
+	home := s.path("layers", p.id)
 	for i := range entries {
 		if e := &entries[i]; e.Kind == layer.File {
-			e.Base, e.Source = step.Dir, e.Name
+			e.Base = filepath.Join(home, filepath.Base(e.Base))
 		}
 	}
-	return step, nil
+	return &Step{Dir: filepath.Join(home, layerDir), Entries: entries}, nil
 }

@@ -43,20 +43,24 @@ type walker struct {
 	settle func(f *found, merged bool) (keep, mergedToo bool, err error)
 	// tidy removes attributes of overlayfs that only an upper directory has a use for.
 	tidy bool
+	// aside takes copies of the files that their mode, or that of a directory, keeps
+	// the caller from reading. It is made when there is one.
+	aside string
 
 	entries []layer.Entry
 	tally   tally
 	held    int64
+	asides  int
 	links   map[inode]*linked
 	buf     []byte
 }
 
 // A visit is of one directory.
 type visit struct {
-	name    string // "." is the root
-	depth   int
-	merged  bool // with a directory of the layers below
-	counted bool // in the tally
+	name   string // "." is the root
+	depth  int
+	merged bool // with a directory of the layers below
+	open   bool // to the caller, and all that it is in
 }
 
 // A linked is a file with several names.
@@ -114,8 +118,7 @@ func (w *walker) count(st *unix.Stat_t) {
 	w.tally.Disk += st.Blocks * 512 / names
 }
 
-// directory lists one. What the caller may not see without changing modes does not
-// count.
+// directory lists one. What is not open to the caller does not count.
 func (w *walker) directory(ctx context.Context, v visit, st *unix.Stat_t) (err error) {
 	if v.depth > maxDepth {
 		return &LimitError{"directories in one another", maxDepth}
@@ -123,7 +126,7 @@ func (w *walker) directory(ctx context.Context, v visit, st *unix.Stat_t) (err e
 	full := filepath.Join(w.root, v.name)
 	const list = unix.R_OK | unix.X_OK
 	if st.Mode&0o500 != 0o500 {
-		v.counted = v.counted && unix.Faccessat(unix.AT_FDCWD, full, list, unix.AT_EACCESS) == nil
+		v.open = v.open && unix.Faccessat(unix.AT_FDCWD, full, list, unix.AT_EACCESS) == nil
 		if err := unix.Chmod(full, st.Mode&permissions|0o700); err != nil {
 			return err
 		}
@@ -168,7 +171,7 @@ func (w *walker) child(ctx context.Context, v visit, fd int, base string) error 
 	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if v.counted {
+	if v.open {
 		w.count(&st)
 	}
 	f := &found{Entry: layer.Entry{Name: joinName(v.name, base)}}
@@ -183,12 +186,14 @@ func (w *walker) child(ctx context.Context, v visit, fd int, base string) error 
 		return err
 	}
 	if keep {
-		w.add(f, &st)
+		if err := w.add(f, &st, v.open); err != nil {
+			return err
+		}
 	}
 	if f.Kind != layer.Dir {
 		return nil
 	}
-	return w.directory(ctx, visit{f.Name, v.depth + 1, merged, v.counted}, &st)
+	return w.directory(ctx, visit{f.Name, v.depth + 1, merged, v.open}, &st)
 }
 
 // bound keeps the limits that a step, too, could be made to exceed.
@@ -210,27 +215,80 @@ func (w *walker) bound(e *layer.Entry) error {
 }
 
 // add also finds out which names are of one file.
-func (w *walker) add(f *found, st *unix.Stat_t) {
-	if f.Kind == layer.File {
-		f.Base, f.Source = w.root, f.Name
-	}
-	if f.Kind != layer.File || st.Nlink < 2 {
-		w.entries = append(w.entries, f.Entry)
-		return
-	}
+func (w *walker) add(f *found, st *unix.Stat_t, open bool) error {
 	key := inode{uint64(st.Dev), st.Ino}
-	l := w.links[key]
+	var l *linked
+	if f.Kind == layer.File && st.Nlink > 1 {
+		l = w.links[key]
+	}
 	if l == nil {
-		w.links[key] = &linked{len(w.entries), f.settled}
+		if f.Kind == layer.File {
+			if err := w.locate(f, st, open); err != nil {
+				return err
+			}
+			if st.Nlink > 1 {
+				w.links[key] = &linked{len(w.entries), f.settled}
+			}
+		}
 		w.entries = append(w.entries, f.Entry)
-		return
+		return nil
 	}
 	first := &w.entries[l.first]
 	if f.settled && !l.settled {
 		first.UID, first.GID, l.settled = f.UID, f.GID, true
 	}
-	f.Kind, f.Target, f.Base, f.Source, f.Size = layer.HardLink, first.Name, "", "", 0
+	f.Kind, f.Target, f.Size = layer.HardLink, first.Name, 0
 	w.entries = append(w.entries, f.Entry)
+	return nil
+}
+
+// locate says where the content of a file is, which is a copy if the caller could
+// not read it otherwise.
+func (w *walker) locate(f *found, st *unix.Stat_t, open bool) error {
+	f.Base, f.Source = w.root, f.Name
+	full := filepath.Join(w.root, f.Name)
+	if open && (st.Mode&0o400 != 0 ||
+		unix.Faccessat(unix.AT_FDCWD, full, unix.R_OK, unix.AT_EACCESS) == nil) {
+		return nil
+	}
+	if w.asides == 0 {
+		if err := os.Mkdir(w.aside, 0o700); err != nil {
+			return err
+		}
+	}
+	f.Base, f.Source = w.aside, strconv.Itoa(w.asides)
+	w.asides++
+	src, err := openReadable(full, 0)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return copyAside(src, &f.Entry)
+}
+
+// copyAside makes the copy at Base and Source, whose inode is then that of the entry.
+func copyAside(src *os.File, e *layer.Entry) (err error) {
+	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY
+	dst, err := os.OpenFile(filepath.Join(e.Base, e.Source), flags, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := dst.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	fd := int(dst.Fd())
+	if err := copyContent(fd, src, e.Size); err != nil {
+		return err
+	}
+	if err := setTimeFD(fd, timesOfNano(e.MTime)); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	e.CTime, e.Inode = st.Ctim.Nano(), st.Ino
+	return err
 }
 
 // describe fills in what the file system says. A socket is not known to layers.

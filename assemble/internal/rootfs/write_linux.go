@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,10 +43,11 @@ func (s *Store) Write(
 			return nil, tally{}, err
 		}
 		w := &writer{
-			store: s.dir + "/", parentMode: parentMode, entries: append([]layer.Entry(nil), entries...),
-			made: map[string]bool{".": true}, bases: map[string]int{},
+			dir: dir, aside: filepath.Join(temp, asideDir), parentMode: parentMode,
+			entries: append([]layer.Entry(nil), entries...),
+			made:    map[string]bool{".": true}, bases: map[string]int{},
 		}
-		if err := w.write(ctx, dir); err != nil {
+		if err := w.write(ctx); err != nil {
 			return nil, tally{}, err
 		}
 		t, err := tallyOf(dir)
@@ -61,14 +61,13 @@ func (s *Store) Write(
 
 // A writer makes the files of a change set.
 type writer struct {
-	store      string // what is below may have its mode changed for a moment
+	dir, aside string
 	parentMode func(dir string) uint32
 	entries    []layer.Entry
 	fd         int
-	made       map[string]bool // directories
+	made       map[string]bool // directories, and whether the caller will see into them
 	closing    []closing       // parents first
 	bases      map[string]int
-	denied     sync.Mutex // held while a source has another mode than its own
 }
 
 // A closing is a directory that gets its mode and time when all is in it.
@@ -79,8 +78,8 @@ type closing struct {
 	entry int // -1 for a directory that the entries do not name
 }
 
-func (w *writer) write(ctx context.Context, dir string) (err error) {
-	if w.fd, err = unix.Open(dir, dirFlags, 0); err != nil {
+func (w *writer) write(ctx context.Context) (err error) {
+	if w.fd, err = unix.Open(w.dir, dirFlags, 0); err != nil {
 		return err
 	}
 	defer func() {
@@ -95,6 +94,9 @@ func (w *writer) write(ctx context.Context, dir string) (err error) {
 	// An error of a copier cancels gctx, and is then the one to tell.
 	if gerr := g.Wait(); gerr != nil {
 		err = gerr
+	}
+	if err == nil {
+		err = w.setAside()
 	}
 	if err == nil {
 		err = w.hardLinks()
@@ -164,7 +166,7 @@ func (w *writer) check(i int) error {
 
 // parents makes what is missing of a directory.
 func (w *writer) parents(dir string) error {
-	if w.made[dir] {
+	if _, ok := w.made[dir]; ok {
 		return nil
 	}
 	up, base := splitName(dir)
@@ -187,7 +189,7 @@ func (w *writer) mkdir(up, base string, c closing) error {
 	if err := unix.Mkdirat(fd, base, 0o700); err != nil {
 		return err
 	}
-	w.made[c.name] = true
+	w.made[c.name] = w.made[up] && c.mode&0o500 == 0o500
 	w.closing = append(w.closing, c)
 	return nil
 }
@@ -302,26 +304,29 @@ func (w *writer) file(dir int, e *layer.Entry) (err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	e.Data, e.CTime, e.Inode = nil, st.Ctim.Nano(), st.Ino
+	e.Data, e.Base, e.Source = nil, w.dir, e.Name
+	e.CTime, e.Inode = st.Ctim.Nano(), st.Ino
 	return nil
 }
 
 func (w *writer) copySource(fd int, e *layer.Entry) error {
-	src, err := w.openSource(e)
+	name := filepath.Join(e.Base, e.Source)
+	from, err := openFileBeneath(w.bases[e.Base], e.Source)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: filepath.Join(e.Base, e.Source), Err: err}
+		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
+	src := os.NewFile(uintptr(from), name)
 	defer src.Close()
 	var before, after unix.Stat_t
 	if err := unix.Fstat(int(src.Fd()), &before); err != nil {
 		return err
 	}
 	if fileType(&before) != unix.S_IFREG || before.Size != e.Size {
-		return &ChangedError{filepath.Join(e.Base, e.Source)}
+		return &ChangedError{name}
 	}
 	err = copyContent(fd, src, e.Size)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &ChangedError{filepath.Join(e.Base, e.Source)}
+		return &ChangedError{name}
 	}
 	if err != nil {
 		return err
@@ -330,46 +335,9 @@ func (w *writer) copySource(fd int, e *layer.Entry) error {
 		return err
 	}
 	if after.Size != e.Size {
-		return &ChangedError{filepath.Join(e.Base, e.Source)}
+		return &ChangedError{name}
 	}
 	return nil
-}
-
-// openSource opens a file below its base. One of the store may have a mode that
-// keeps the caller, whose file it is, from reading it.
-func (w *writer) openSource(e *layer.Entry) (*os.File, error) {
-	base := w.bases[e.Base]
-	fd, err := openFileBeneath(base, e.Source)
-	if err == unix.EACCES && strings.HasPrefix(e.Base+"/", w.store) {
-		w.denied.Lock()
-		defer w.denied.Unlock()
-		fd, err = openDenied(base, e.Source)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), e.Source), nil
-}
-
-func openDenied(base int, name string) (int, error) {
-	up, last := splitName(name)
-	dir, err := openBeneath(base, up)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(dir)
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, last, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return -1, err
-	}
-	if fileType(&st) != unix.S_IFREG {
-		return -1, unix.EACCES
-	}
-	if err := unix.Fchmodat(dir, last, st.Mode&permissions|0o400, 0); err != nil {
-		return -1, err
-	}
-	fd, err := unix.Openat(dir, last, fileFlags, 0)
-	return fd, errors.Join(err, unix.Fchmodat(dir, last, st.Mode&permissions, 0))
 }
 
 // setXattrs sets what a file system takes from a plain user, and notes the owner.
@@ -400,6 +368,37 @@ func setXattrs(fd int, e *layer.Entry) error {
 	return set(ownerXattr, []byte(uid+":"+gid))
 }
 
+// setAside copies the files that their mode, or that of a directory, will keep the
+// caller from reading, while directories still let it.
+func (w *writer) setAside() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	asides := 0
+	for i := range w.entries {
+		e := &w.entries[i]
+		up, _ := splitName(e.Name)
+		if e.Kind != layer.File || w.made[up] && e.Mode&0o400 != 0 {
+			continue
+		}
+		if asides == 0 {
+			if err := os.Mkdir(w.aside, 0o700); err != nil {
+				return err
+			}
+		}
+		src, err := openReadable(filepath.Join(w.dir, e.Name), 0)
+		if err != nil {
+			return &entryError{e.Name, err}
+		}
+		e.Base, e.Source = w.aside, strconv.Itoa(asides)
+		asides++
+		if err := errors.Join(copyAside(src, e), src.Close()); err != nil {
+			return &entryError{e.Name, err}
+		}
+	}
+	return nil
+}
+
 // hardLinks makes them, and notes what that does to the inodes.
 func (w *writer) hardLinks() error {
 	var names []int
@@ -419,8 +418,10 @@ func (w *writer) hardLinks() error {
 		if err != nil {
 			return &entryError{e.Name, err}
 		}
-		f.CTime = st.Ctim.Nano()
-		e.MTime, e.CTime, e.Inode = f.MTime, f.CTime, f.Inode
+		e.MTime, e.CTime, e.Inode = f.MTime, st.Ctim.Nano(), st.Ino
+		if f.Base == w.dir {
+			f.CTime = st.Ctim.Nano()
+		}
 	}
 	return nil
 }
