@@ -137,7 +137,7 @@ func (e *evaluation) baseTriggers(texts []string) []command {
 
 // run carries out one instruction.
 func (e *evaluation) run(c command) {
-	if e.faults.full() {
+	if e.faults.full() || e.size > maxStage {
 		return
 	}
 	saved := e.lint

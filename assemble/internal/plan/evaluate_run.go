@@ -136,7 +136,7 @@ func (e *evaluation) mount(m *instructions.Mount, agents *int) (RunMount, error)
 	out.Source = path.Join("/", m.Source)
 	out.Target = e.absolute(m.Target)
 	if out.Target == "/" {
-		return out, wrong("", "--mount: %q cannot be mounted on", m.Target)
+		return out, wrong("", "%q cannot be mounted on", m.Target)
 	}
 	return out, nil
 }
@@ -161,7 +161,7 @@ func (e *evaluation) secret(m *instructions.Mount, out RunMount) (RunMount, erro
 		}
 	}
 	if out.Target == "/" || strings.ContainsAny(out.Env, "=\x00") {
-		return out, wrong("", "--mount: the secret %q has no place", out.ID)
+		return out, wrong("", "the secret %q has no place", out.ID)
 	}
 	return out, nil
 }
@@ -179,7 +179,7 @@ func (e *evaluation) agent(m *instructions.Mount, out RunMount, agents *int) (Ru
 	}
 	*agents++
 	if out.Target == "/" {
-		return out, wrong("", "--mount: %q cannot be mounted on", m.Target)
+		return out, wrong("", "%q cannot be mounted on", m.Target)
 	}
 	return out, nil
 }

@@ -75,6 +75,10 @@ func (d *Dockerfile) Resolve(o ResolveOptions) (*Graph, error) {
 	g.meta = d.platformArgs(o, target)
 	d.lintDefaultBases(g.meta, l)
 	d.expandMetaArgs(g.meta, o.BuildArgs, &found)
+	if !found.none() {
+		// What is wrong with an argument would be told again for every FROM.
+		return nil, found.err(d.Name)
+	}
 	for i := range d.stages {
 		g.all = append(g.all, d.resolveStage(i, g, o, &found, l))
 	}
