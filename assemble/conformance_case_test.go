@@ -30,6 +30,7 @@ type dockerfileCase struct {
 	absent  []string // must occur nowhere in config, history and layers
 	differs string   // why buildah's result is another one; "" if it is the same
 	noPlain string   // why a plain user cannot build it
+	apart   string   // why decant's result is not BuildKit's; "" if it is
 }
 
 // loadCases reads the suite, in the order of the names.
@@ -76,6 +77,8 @@ func loadCase(path string) (*dockerfileCase, error) {
 			c.absent = append(c.absent, value)
 		case "differs-from-buildah":
 			c.differs = value
+		case "differs-from-buildkit":
+			c.apart = value
 		case "not-plain-user":
 			c.noPlain = value
 		}
@@ -91,12 +94,45 @@ func (c *dockerfileCase) check() error {
 	if fails == (tree || config) || tree != config {
 		return fmt.Errorf("needs want.error, or want.tree and want.config")
 	}
+	_, apart := c.section(decantPrefix + "tree")
+	_, refused := c.section(decantPrefix + "error")
+	if (apart || refused) != (c.apart != "") {
+		return fmt.Errorf("differs-from-buildkit goes with %stree or %[1]serror", decantPrefix)
+	}
 	for _, f := range c.archive.Files {
-		if strings.HasPrefix(f.Name, "want.") && !slices.Contains(goldens(), f.Name) {
+		if strings.HasPrefix(f.Name, "want.") && !strings.HasPrefix(f.Name, decantPrefix) && !slices.Contains(goldens(), f.Name) {
 			return fmt.Errorf("unknown section %s", f.Name)
 		}
 	}
 	return nil
+}
+
+// decantPrefix begins the sections that decant is held to where it differs from
+// BuildKit, and says so.
+const decantPrefix = "want.decant."
+
+// asDecant is the case with what decant is held to.
+func (c *dockerfileCase) asDecant() *dockerfileCase {
+	if c.apart == "" {
+		return c
+	}
+	own := *c
+	archive := *c.archive
+	own.archive = &archive
+	archive.Files = nil
+	_, refused := c.section(decantPrefix + "error")
+	for _, f := range c.archive.Files {
+		name, is := strings.CutPrefix(f.Name, decantPrefix)
+		_, replaced := c.section(decantPrefix + strings.TrimPrefix(f.Name, "want."))
+		switch {
+		case is:
+			f.Name = "want." + name
+		case replaced, refused && strings.HasPrefix(f.Name, "want."):
+			continue
+		}
+		archive.Files = append(archive.Files, f)
+	}
+	return &own
 }
 
 // goldens are the sections that say what is expected.

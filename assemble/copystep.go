@@ -31,7 +31,7 @@ func (st *step) sourceTree(ctx context.Context, from plan.CopySource) (source, e
 		tree, err := s.files(ctx)
 		return source{tree: tree, base: s.ground().base, near: near(s.state.Config.WorkingDir)}, err
 	case plan.SourceImage:
-		base, err := x.baseFor(ctx, from.Image, st.stage.plan.Platform)
+		base, err := st.stage.baseFor(ctx, from.Image, st.stage.plan.Platform)
 		if err != nil {
 			return source{}, err
 		}

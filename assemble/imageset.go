@@ -77,8 +77,8 @@ type stageBase struct {
 }
 
 // baseFor picks the image of ref for a platform.
-func (x *executor) baseFor(ctx context.Context, ref string, platform v1.Platform) (*stageBase, error) {
-	base, err := x.images.get(ctx, ref)
+func (v *variant) baseFor(ctx context.Context, ref string, platform v1.Platform) (*stageBase, error) {
+	base, err := v.images.get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (x *executor) baseFor(ctx context.Context, ref string, platform v1.Platform
 	} else {
 		s.image = base.Image
 	}
-	return s, x.readBase(s)
+	return s, v.readBase(s, v.strict)
 }
 
 // matchImage finds the digest of an index's image for a platform.
@@ -112,11 +112,13 @@ func matchImage(base *Base, ref string, platform v1.Platform) (v1.Hash, error) {
 
 // readBase checks the image's config and reads it. An image that is for another
 // platform than was asked for is built on all the same if it is the only one, as
-// docker does, with a warning.
-func (x *executor) readBase(s *stageBase) error {
+// docker does, with a warning, unless strict is set.
+func (x *executor) readBase(s *stageBase, strict bool) error {
 	err := image.CheckConfig(s.image, s.platform)
 	var other *image.PlatformError
 	switch {
+	case errors.As(err, &other) && strict:
+		return &PlatformError{Base: s.ref, Platform: platformText(s.platform), Have: []string{platformText(other.Config)}}
 	case errors.As(err, &other):
 		x.tell(fmt.Sprintf("%s: %v", s.ref, other))
 		s.platform = other.Config

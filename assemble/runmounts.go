@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/decant-build/decant/assemble/internal/cache"
@@ -23,8 +25,8 @@ func (st *step) command(ctx context.Context, e plan.RunExec, home string) (_ san
 		Args: e.Argv, Env: st.stepEnv(e, home), Dir: e.Dir,
 		NoNetwork: st.stage.NoNetwork || e.Network == "none",
 	}
-	for _, f := range e.Files {
-		m.what.Secrets = append(m.what.Secrets, sandbox.Secret{Target: f.Name, Data: f.Data, Mode: 0o555})
+	if err := m.inline(e.Files); err != nil {
+		return m.what, m.release, st.fault(err)
 	}
 	for _, mount := range e.Mounts {
 		if err := m.add(ctx, mount); err != nil {
@@ -88,6 +90,28 @@ func (m *mounter) add(ctx context.Context, mount plan.RunMount) error {
 	return fmt.Errorf("unknown type %q", mount.Type)
 }
 
+// inline shows the here-documents of a RUN, which may be executed.
+func (m *mounter) inline(files []plan.InlineFile) error {
+	if len(files) == 0 {
+		return nil
+	}
+	dir, err := os.MkdirTemp(m.step.stage.dir, "inline-")
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		name := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.WriteFile(name, f.Data, 0o600); err != nil {
+			return err
+		}
+		if err := os.Chmod(name, 0o555); err != nil { // whatever the umask
+			return err
+		}
+		m.what.Binds = append(m.what.Binds, sandbox.Bind{Source: name, Target: f.Name, ReadOnly: true})
+	}
+	return nil
+}
+
 // bind shows files of the context, a stage or an image. What is written there is
 // gone afterwards.
 func (m *mounter) bind(ctx context.Context, mount plan.RunMount) error {
@@ -111,7 +135,7 @@ func (st *step) lowerOf(ctx context.Context, from plan.CopySource, name string) 
 		defer s.mu.Unlock()
 		return s.lower(ctx, len(s.steps)-1)
 	case plan.SourceImage:
-		base, err := x.baseFor(ctx, from.Image, st.stage.plan.Platform)
+		base, err := st.stage.baseFor(ctx, from.Image, st.stage.plan.Platform)
 		if err != nil {
 			return nil, err
 		}

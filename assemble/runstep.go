@@ -133,7 +133,7 @@ func (st *step) execute(ctx context.Context, e plan.RunExec, key string, store *
 	made, err := store.Adopt(ctx, key, upper, rootfs.AdoptOptions{
 		UID: uid, GID: gid,
 		Lower: func(name string) (layer.Entry, bool) {
-			node, err := before.Lookup(name)
+			node, err := before.Lstat(name)
 			return node.Entry, err == nil && node.Entry.Name == name
 		},
 		Recorded: recordedOwners(box),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -47,7 +48,7 @@ func (x *executor) settlePlatforms(ctx context.Context) ([]*variant, error) {
 		return x.settleList(ctx, x.platforms.list)
 	}
 	host := hostPlatform()
-	first, err := x.settleOne(ctx, host)
+	first, err := x.settleOne(ctx, host, false)
 	var absent *PlatformError
 	if err != nil && !errors.As(err, &absent) {
 		return nil, err
@@ -61,11 +62,11 @@ func (x *executor) settlePlatforms(ctx context.Context) ([]*variant, error) {
 			variants = append(variants, first)
 			continue
 		}
-		v, otherErr := x.settleOne(ctx, p)
+		v, otherErr := x.settleOne(ctx, p, true)
 		switch {
-		case otherErr == nil && v.isFor(p):
+		case otherErr == nil:
 			variants = append(variants, v)
-		case otherErr != nil && !errors.As(otherErr, &absent):
+		case !errors.As(otherErr, &absent):
 			return nil, otherErr
 		}
 	}
@@ -80,7 +81,7 @@ func (x *executor) settlePlatforms(ctx context.Context) ([]*variant, error) {
 
 // settleEvery is for all platforms of the image that the target stands on.
 func (x *executor) settleEvery(ctx context.Context) ([]*variant, error) {
-	first, err := x.settleOne(ctx, hostPlatform())
+	first, err := x.settleOne(ctx, hostPlatform(), false)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (x *executor) settleEvery(ctx context.Context) ([]*variant, error) {
 func (x *executor) settleList(ctx context.Context, platforms []v1.Platform) ([]*variant, error) {
 	var variants []*variant
 	for _, p := range platforms {
-		v, err := x.settleOne(ctx, p)
+		v, err := x.settleOne(ctx, p, false)
 		if err != nil {
 			return nil, err
 		}
@@ -110,17 +111,14 @@ func (x *executor) settleList(ctx context.Context, platforms []v1.Platform) ([]*
 
 // settleOne opens the images that one platform's target needs, all at once, and
 // expands the stages in their order.
-func (x *executor) settleOne(ctx context.Context, platform v1.Platform) (*variant, error) {
+func (x *executor) settleOne(ctx context.Context, platform v1.Platform, strict bool) (*variant, error) {
 	graph, err := x.file.Resolve(plan.ResolveOptions{
 		Target: x.Target, BuildArgs: x.BuildArgs, BuildPlatform: hostPlatform(), TargetPlatform: platform,
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range graph.Warnings {
-		x.tellWarning(w)
-	}
-	v := &variant{executor: x, platform: platform, graph: graph, stages: map[int]*stage{}}
+	v := &variant{executor: x, platform: platform, graph: graph, stages: map[int]*stage{}, strict: strict}
 	v.openImages(ctx)
 	for _, rs := range graph.Stages {
 		if rs == nil {
@@ -131,6 +129,9 @@ func (x *executor) settleOne(ctx context.Context, platform v1.Platform) (*varian
 		}
 	}
 	v.target = v.stages[graph.Target]
+	for _, w := range append(slices.Clone(graph.Warnings), v.warnings...) {
+		x.tellWarning(w)
+	}
 	return v, nil
 }
 
@@ -184,9 +185,7 @@ func (v *variant) addStage(ctx context.Context, index int) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, w := range evaluated.Warnings {
-		v.tellWarning(w)
-	}
+	v.warnings = append(v.warnings, evaluated.Warnings...)
 	for n, exec := range evaluated.Steps {
 		st := &step{stage: s, n: n, exec: exec}
 		if err := st.openImages(ctx); err != nil {
@@ -209,11 +208,45 @@ func (st *step) openImages(ctx context.Context) error {
 	for _, from := range st.sources() {
 		if from.Kind == plan.SourceImage {
 			if _, err := st.stage.baseFor(ctx, from.Image, st.stage.plan.Platform); err != nil {
-				return st.fault(err)
+				return st.fault(st.stage.nearStage(from.Image, err))
 			}
 		}
 	}
 	return nil
+}
+
+// nearStage tells of the stages where an image of a plain name is not to be had: it
+// may have been meant for one.
+func (s *stage) nearStage(ref string, err error) error {
+	var names []string
+	for i := range s.plan.Index {
+		if before := s.graph.Stage(i); before.Name != "" {
+			names = append(names, before.Name)
+		}
+	}
+	if len(names) == 0 || strings.ContainsAny(ref, "/:@.") {
+		return err
+	}
+	return &NoStageError{Name: ref, Stages: names, Err: err}
+}
+
+// NoStageError is a name that is neither a stage's nor that of an image.
+type NoStageError struct {
+	Name   string
+	Stages []string // that could have been meant
+	Err    error    // why there is no image
+}
+
+func (e *NoStageError) Error() string {
+	return fmt.Sprintf("no stage is called %s, and no image: %v", e.Name, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *NoStageError) Unwrap() error { return e.Err }
+
+// Hint lists the stages.
+func (e *NoStageError) Hint() string {
+	return fmt.Sprintf("the stages before it are %q; write --from=%s", e.Stages, e.Stages[len(e.Stages)-1])
 }
 
 // runsForTarget tells whether a command is executed for the platform that the target
@@ -232,16 +265,6 @@ func (v *variant) runsForTarget() bool {
 // isForBuilder reports a stage that FROM says is for the machine that builds.
 func (s *stage) isForBuilder() bool {
 	return s.plan.PlatformGiven && s.plan.Platform.Equals(hostPlatform())
-}
-
-// isFor tells whether the target's base really is for the platform.
-func (v *variant) isFor(p v1.Platform) bool {
-	base := v.target.ground().base
-	if base == nil {
-		return true
-	}
-	_, ok := image.Match([]v1.Platform{base.platform}, p)
-	return ok
 }
 
 // listContext lists what of the user's directory the stages copy.

@@ -21,6 +21,9 @@ type variant struct {
 	graph    *plan.Graph
 	stages   map[int]*stage
 	target   *stage
+	warnings []plan.Warning
+	// strict refuses an image that is for another platform: nobody asked for this one.
+	strict bool
 }
 
 // stage is one that the target needs. Its base and its steps are settled before

@@ -28,6 +28,7 @@ func accountFile(kind string) string {
 // and is then the group as well. An error is an *OwnerError.
 func (t *Tree) ResolveOwner(chown string) (uid, gid uint32, err error) {
 	user, group, both := strings.Cut(chown, ":")
+	both = both && (group != "" || user == "") // "web:" is web and its group
 	if number, ok := parseID(user); ok {
 		uid, gid = number, number
 	} else if user != "" || !both {

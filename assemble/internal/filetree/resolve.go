@@ -24,7 +24,16 @@ type Node struct {
 // Lookup resolves a name, links in all its elements followed, inside the root.
 // An error is a *PathError.
 func (t *Tree) Lookup(name string) (Node, error) {
-	at, n, err := t.find(name, true)
+	return t.stat(name, true)
+}
+
+// Lstat is Lookup that does not follow a link in the last element.
+func (t *Tree) Lstat(name string) (Node, error) {
+	return t.stat(name, false)
+}
+
+func (t *Tree) stat(name string, follow bool) (Node, error) {
+	at, n, err := t.find(name, follow)
 	if err != nil {
 		return Node{}, err
 	}
