@@ -148,15 +148,15 @@ func readAll(ctx context.Context, dir string, files []file) ([]report, error) {
 		return nil, err
 	}
 	defer roots.close()
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	// A worker takes a run of files: one at a time would cost more than small files do.
 	const run = 32
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for from := 0; from < len(files) && ctx.Err() == nil; from += run {
+	for from := 0; from < len(files) && working.Err() == nil; from += run {
 		g.Go(func() error {
 			var r reader
 			for i := from; i < min(from+run, len(files)); i++ {
-				if err := ctx.Err(); err != nil {
+				if err := working.Err(); err != nil {
 					return err
 				}
 				if err := r.read(roots, files[i], &reports[i]); err != nil {

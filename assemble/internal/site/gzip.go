@@ -168,14 +168,14 @@ func (p *press) run(ctx context.Context, work []sibling, jobs int) error {
 	if jobs == 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
 	const run = 16 // files, with one compressor of each coding
-	for from := 0; from < len(work) && ctx.Err() == nil; from += run {
+	for from := 0; from < len(work) && working.Err() == nil; from += run {
 		g.Go(func() error {
 			pool := map[string]compressor{}
 			for i := from; i < min(from+run, len(work)); i++ {
-				if err := ctx.Err(); err != nil {
+				if err := working.Err(); err != nil {
 					return err
 				}
 				if err := p.make(&work[i], pool); err != nil {

@@ -3,6 +3,7 @@ package site
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -47,14 +48,24 @@ const (
 	surely                   // no word looks so
 )
 
+// candidate is a name with a part that may be a hash.
+type candidate struct {
+	path string
+	tok  string
+	how  likelihood
+}
+
+// group is what is known of the names with one sign.
+type group struct {
+	sign
+	alphabet string
+	hashed   []string // the paths of names that are
+	except   []string // and of those that only match the same pattern
+}
+
 // judgeNames makes the rules. workers are registered service workers, by path.
 func (a *Analysis) judgeNames(files []file, workers map[string]bool) {
-	type candidate struct {
-		path string
-		tok  string
-		how  likelihood
-	}
-	groups := map[sign][]candidate{}
+	candidates := map[sign][]candidate{}
 	dirs := map[string]bool{}
 	for _, f := range files {
 		if dir := frameworkDir(f.path); dir != "" {
@@ -67,7 +78,7 @@ func (a *Analysis) judgeNames(files []file, workers map[string]bool) {
 			if neverHashed(f.path) || workers[f.path] {
 				how = never
 			}
-			groups[s] = append(groups[s], candidate{f.path, tok, how})
+			candidates[s] = append(candidates[s], candidate{f.path, tok, how})
 		}
 	}
 	for _, d := range frameworkDirs {
@@ -75,79 +86,72 @@ func (a *Analysis) judgeNames(files []file, workers map[string]bool) {
 			a.Rules = append(a.Rules, CacheRule{"/" + pattern(d.dir) + "/" + d.but, true})
 		}
 	}
-	type ranked struct {
-		sign
-		hashed, except []string
-		alphabet       string
+	var groups []group
+	for s, all := range candidates {
+		if g := newGroup(s, all); len(g.hashed) > 0 && len(g.except) <= maxExceptions {
+			groups = append(groups, g)
+		}
 	}
-	var kept []ranked
-	for s, all := range groups {
-		r := ranked{sign: s}
-		sure, unsure := 0, 0
-		for _, c := range all {
-			switch c.how {
-			case surely:
-				sure++
-			case maybe:
-				unsure++
-			}
-		}
-		var toks []string
-		for _, c := range all {
-			if c.how == surely || c.how == maybe && sure > unsure {
-				r.hashed = append(r.hashed, c.path)
-				toks = append(toks, c.tok)
-			}
-		}
-		if len(r.hashed) == 0 {
-			continue
-		}
-		r.alphabet = alphabetOf(toks)
-		for _, c := range all {
-			taken := c.how == surely || c.how == maybe && sure > unsure
-			if !taken && !isPlain(c.path) && within(c.tok, r.alphabet) {
-				r.except = append(r.except, c.path)
-			}
-		}
-		kept = append(kept, r)
-	}
-	slices.SortFunc(kept, func(x, y ranked) int {
+	slices.SortFunc(groups, func(x, y group) int {
 		return cmp.Or(cmp.Compare(len(y.hashed), len(x.hashed)), cmp.Compare(x.top, y.top),
 			cmp.Compare(x.separator, y.separator), cmp.Compare(x.length, y.length))
 	})
-	hashed, except := map[string]bool{}, map[string]bool{}
-	var rules []CacheRule
-	for _, r := range kept {
-		if len(rules) == maxRules || len(r.except) > maxExceptions {
-			continue
-		}
-		for _, name := range r.hashed {
-			hashed[name] = true
-		}
-		for _, name := range r.except {
-			except[name] = true
-		}
-		rules = append(rules, CacheRule{r.sign.pattern(r.alphabet), true})
-	}
-	// A name may be an exception to one pattern, and hashed by the sign of another.
-	for name := range hashed {
-		delete(except, name)
-	}
-	a.Hashed += len(hashed)
-	for _, name := range slices.Sorted(mapKeys(except)) {
-		a.Rules = append(a.Rules, CacheRule{"/" + pattern(name) + "$", false})
-	}
-	a.Rules = append(a.Rules, rules...)
+	a.addGroups(groups[:min(len(groups), maxRules)])
 }
 
-func mapKeys(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
+// addGroups adds the patterns of groups, behind the exceptions to them.
+func (a *Analysis) addGroups(groups []group) {
+	hashed, except := map[string]bool{}, map[string]bool{}
+	for _, g := range groups {
+		for _, name := range g.hashed {
+			hashed[name] = true
+		}
+		for _, name := range g.except {
+			except[name] = true
 		}
 	}
+	// A name may be an exception to one pattern, and hashed by the sign of another.
+	maps.DeleteFunc(except, func(name string, _ bool) bool { return hashed[name] })
+	a.Hashed += len(hashed)
+	for _, name := range slices.Sorted(maps.Keys(except)) {
+		a.Rules = append(a.Rules, CacheRule{"/" + pattern(name) + "$", false})
+	}
+	for _, g := range groups {
+		a.Rules = append(a.Rules, CacheRule{g.pattern(g.alphabet), true})
+	}
+}
+
+// newGroup decides of the names that leave it open: they are hashes if most of their
+// neighbours are, look like those, and one of them is of the same type.
+func newGroup(s sign, all []candidate) group {
+	g := group{sign: s}
+	sure := 0
+	open := 0
+	var toks []string
+	types := map[string]bool{}
+	for _, c := range all {
+		switch c.how {
+		case surely:
+			sure++
+			toks = append(toks, c.tok)
+			types[path.Ext(c.path)] = true
+		case maybe:
+			open++
+		}
+	}
+	g.alphabet = alphabetOf(toks)
+	for _, c := range all {
+		mixed := g.alphabet == urlAlphabet
+		alike := within(c.tok, g.alphabet) &&
+			!(mixed && (dated.MatchString(c.tok) || within(c.tok, upperAlphabet)))
+		switch {
+		case c.how == surely, c.how == maybe && sure > open && alike && types[path.Ext(c.path)]:
+			g.hashed = append(g.hashed, c.path)
+		case !isPlain(c.path) && within(c.tok, g.alphabet):
+			g.except = append(g.except, c.path)
+		}
+	}
+	return g
 }
 
 func frameworkDir(name string) string {
@@ -289,6 +293,8 @@ func judge(tok string) likelihood {
 		return never
 	case dated.MatchString(tok):
 		return maybe
+	case len(tok) == 8 && digits && within(tok, upperAlphabet):
+		return surely
 	case worded.MatchString(tok):
 		// Among hashes in capitals a word is as likely as any other.
 		if len(tok) == 8 && within(tok, upperAlphabet) {

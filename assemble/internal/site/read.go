@@ -89,7 +89,7 @@ func (r *reader) search(content io.Reader, out *report) error {
 		}
 		s.text = r.buf[:kept+n]
 		if first {
-			out.legacy = !validText(s.text)
+			out.legacy = !validText(s.text, last)
 		}
 		// The byte before is kept too: a token does not begin inside a word.
 		s.start, s.end = min(kept, 1), len(s.text)
@@ -108,10 +108,13 @@ func (r *reader) search(content io.Reader, out *report) error {
 
 var newline = []byte("\n")
 
-// validText says whether the beginning of a file is UTF-8. It may end inside a
-// character.
-func validText(text []byte) bool {
-	for cut := range min(utf8.UTFMax, len(text)+1) {
+// validText says whether the beginning of a file is UTF-8. If it is not all of the file
+// it may end inside a character.
+func validText(text []byte, whole bool) bool {
+	if whole {
+		return utf8.Valid(text)
+	}
+	for cut := range utf8.UTFMax {
 		if utf8.Valid(text[:len(text)-cut]) {
 			return true
 		}

@@ -9,7 +9,7 @@ import (
 type token struct {
 	prefix   string // its last byte is an underscore or a dash
 	alphabet func(byte) bool
-	min, max int // of what follows the prefix; max 0 is no bound
+	min, max int // of what follows the prefix, min from 20; max 0 is no bound
 	what     string
 }
 
@@ -98,6 +98,10 @@ func (s *searcher) underscore(i int) {
 }
 
 func (s *searcher) token(i int) bool {
+	// Most words are shorter than what follows any prefix.
+	if len(s.text) <= i+20 || !isURLSafe(s.text[i+1]) || !isURLSafe(s.text[i+20]) {
+		return false
+	}
 	for t := range tokens {
 		shape := &tokens[t]
 		if !bytes.HasSuffix(s.text[:i+1], []byte(shape.prefix)) {
@@ -208,7 +212,8 @@ func (s *searcher) address(i int) {
 // call looks for what a script does to its page.
 func (s *searcher) call(i int) {
 	rest := s.text[i+1:]
-	if len(rest) < 2 || rest[0] != '"' && rest[0] != '\'' && rest[0] != '`' {
+	if i == 0 || s.text[i-1] != 't' && s.text[i-1] != 'r' ||
+		len(rest) < 2 || rest[0] != '"' && rest[0] != '\'' && rest[0] != '`' {
 		return
 	}
 	argument, _, closed := bytes.Cut(rest[1:min(len(rest), 1024)], rest[:1])
