@@ -174,8 +174,8 @@ func (a *adopter) place(entries []layer.Entry) {
 	}
 	for i := range entries {
 		e := &entries[i]
-		if !moved[e.Name] || e.Kind != layer.File {
-			continue
+		if !moved[e.Name] || e.Kind != layer.File || e.UID != a.UID || e.GID != a.GID {
+			continue // another of its names told
 		}
 		if o, ok := a.gone[identity{e.Size, e.MTime}]; ok {
 			e.UID, e.GID = o.uid, o.gid

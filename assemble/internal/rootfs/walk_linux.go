@@ -67,6 +67,7 @@ type visit struct {
 type linked struct {
 	first   int // of entries
 	settled bool
+	copied  bool // of which there is no more sign once that was removed
 }
 
 // found is an entry and what decides on its owner.
@@ -181,6 +182,9 @@ func (w *walker) child(ctx context.Context, v visit, fd int, base string) error 
 	if err := w.bound(&f.Entry); err != nil {
 		return err
 	}
+	if l := w.linkedTo(f.Kind, &st); l != nil {
+		f.copied = f.copied || l.copied
+	}
 	keep, merged, err := w.settle(f, v.merged)
 	if err != nil {
 		return err
@@ -214,20 +218,26 @@ func (w *walker) bound(e *layer.Entry) error {
 	return nil
 }
 
+func inodeOf(st *unix.Stat_t) inode { return inode{uint64(st.Dev), st.Ino} }
+
+// linkedTo returns the file of which another name was found before, or nil.
+func (w *walker) linkedTo(kind layer.Kind, st *unix.Stat_t) *linked {
+	if kind != layer.File || st.Nlink < 2 {
+		return nil
+	}
+	return w.links[inodeOf(st)]
+}
+
 // add also finds out which names are of one file.
 func (w *walker) add(f *found, st *unix.Stat_t, open bool) error {
-	key := inode{uint64(st.Dev), st.Ino}
-	var l *linked
-	if f.Kind == layer.File && st.Nlink > 1 {
-		l = w.links[key]
-	}
+	l := w.linkedTo(f.Kind, st)
 	if l == nil {
 		if f.Kind == layer.File {
 			if err := w.locate(f, st, open); err != nil {
 				return err
 			}
 			if st.Nlink > 1 {
-				w.links[key] = &linked{len(w.entries), f.settled}
+				w.links[inodeOf(st)] = &linked{len(w.entries), f.settled, f.copied}
 			}
 		}
 		w.entries = append(w.entries, f.Entry)
