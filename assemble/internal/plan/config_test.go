@@ -32,7 +32,8 @@ func TestReadConfig(t *testing.T) {
 }
 
 func TestFieldsNameEveryMember(t *testing.T) {
-	full := ImageConfig{User: "u", ExposedPorts: map[string]struct{}{"1/tcp": {}}, Env: []string{"A=1"},
+	full := ImageConfig{User: "u", ExposedPorts: map[string]struct{}{"1/tcp": {}},
+		Env:        []string{"A=1"},
 		Entrypoint: []string{"e"}, Cmd: []string{"c"}, Volumes: map[string]struct{}{"/v": {}},
 		WorkingDir: "/w", Labels: map[string]string{"l": "1"}, StopSignal: "TERM", ArgsEscaped: true,
 		Healthcheck: &Healthcheck{Retries: 1}, OnBuild: []string{"RUN x"}, Shell: []string{"s"}}

@@ -27,7 +27,8 @@ func FuzzDockerfile(f *testing.F) {
 			}
 		}
 	}
-	f.Add([]byte("# escape=`\n# check=skip=all\nFROM a\nRUN --mount=type=$A x\n"), "# check=skip=all\nRUN x")
+	f.Add([]byte("# escape=`\n# check=skip=all\nFROM a\nRUN --mount=type=$A x\n"),
+		"# check=skip=all\nRUN x")
 	f.Fuzz(func(t *testing.T, text []byte, trigger string) {
 		d, err := ParseDockerfile("Dockerfile", text)
 		if err != nil {

@@ -62,7 +62,8 @@ func ParseDockerfile(name string, src []byte) (*Dockerfile, error) {
 	d.readDirectives(src, lines, &faults)
 	l := newLints(d.check)
 	// After a faulty directive the parser would not see an escape that follows.
-	if checkLines(lines, d.escape, &faults) && (faults.none() || d.escape == parser.DefaultEscapeToken) {
+	sound := faults.none() || d.escape == parser.DefaultEscapeToken
+	if checkLines(lines, d.escape, &faults) && sound {
 		if ast := parseLines(lines, &faults, l); ast != nil {
 			d.readInstructions(ast, &faults, l)
 			lintFile(d.stages, l)

@@ -49,7 +49,8 @@ func TestCopy(t *testing.T) {
 			Sources: []string{"/a.tgz"}, Dest: "/x"}},
 		{"ADD --checksum=" + sum + " http://h/x /x", CopyExec{Add: true, Checksum: sum,
 			URLs: []string{"http://h/x"}, Dest: "/x"}},
-		{"ADD https://h/a.git/x /x", CopyExec{Add: true, URLs: []string{"https://h/a.git/x"}, Dest: "/x"}},
+		{"ADD https://h/a.git/x /x", CopyExec{Add: true, URLs: []string{"https://h/a.git/x"},
+			Dest: "/x"}},
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
@@ -68,7 +69,8 @@ func TestCopy(t *testing.T) {
 }
 
 func TestWorkdirBelongsToTheUserOfItsLine(t *testing.T) {
-	dir := only[WorkdirExec](t, last(t, "FROM node\nUSER me\nWORKDIR a/../b/\nUSER x", ResolveOptions{}))
+	dir := only[WorkdirExec](t, last(t, "FROM node\nUSER me\nWORKDIR a/../b/\nUSER x",
+		ResolveOptions{}))
 	dir.Origin = Origin{}
 	if diff := cmp.Diff(WorkdirExec{Dir: "/b", User: "me"}, dir); diff != "" {
 		t.Error(diff)

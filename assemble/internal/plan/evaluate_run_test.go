@@ -78,7 +78,8 @@ func TestRunMounts(t *testing.T) {
 			ReadOnly: true, Target: "/srv/.npmrc", Required: true}}},
 		{"--mount=type=secret,src=x,env=TOKEN,mode=0444", []RunMount{{Type: "secret", ID: "x",
 			ReadOnly: true, Env: "TOKEN", Mode: n(0o444)}}},
-		{"--mount=type=secret,id=x,env=", []RunMount{{Type: "secret", ID: "x", ReadOnly: true, Env: "x"}}},
+		{"--mount=type=secret,id=x,env=", []RunMount{{Type: "secret", ID: "x", ReadOnly: true,
+			Env: "x"}}},
 		{"--mount=type=ssh --mount=type=ssh,id=b,target=/s", []RunMount{
 			{Type: "ssh", ID: "default", Target: "/run/buildkit/ssh_agent.0", Env: "SSH_AUTH_SOCK",
 				ReadOnly: true},
@@ -102,20 +103,22 @@ func TestRunMounts(t *testing.T) {
 
 func TestRunMountsAreChecked(t *testing.T) {
 	for flags, want := range map[string]string{
-		"--mount=type=bind,targt=/x":                 "unexpected key 'targt' in 'targt=/x'\nhint: did you mean target?",
-		"--mount=type=cache,target=/":                `"/" cannot be mounted on`,
-		"--mount=type=bind,target=/x/..":             `"/x/.." cannot be mounted on`,
-		"--mount=type=secret":                        "invalid secret mount. one of source, target required",
-		"--mount=type=secret,id=x,from=a":            "secret mount should not have a from",
-		"--mount=type=tmpfs,target=/x,size=big":      "invalid value for size: big",
-		"--mount=type=bind,target=/x,sharing=locked": "invalid cache sharing set for bind mount",
-		"--mount=type=bind,from=$X,target=/x": "'from' doesn't support variable expansion, define alias " +
-			"stage instead",
-		"--mount=type=secret,id=x,env=A=B": `the secret "x" has no place`,
+		"type=bind,targt=/x": "unexpected key 'targt' in 'targt=/x'\n" +
+			"hint: did you mean target?",
+		"type=cache,target=/":           `"/" cannot be mounted on`,
+		"type=bind,target=/x/..":        `"/x/.." cannot be mounted on`,
+		"type=secret":                   "invalid secret mount. one of source, target required",
+		"type=secret,id=x,from=a":       "secret mount should not have a from",
+		"type=tmpfs,target=/x,size=big": "invalid value for size: big",
+
+		"type=bind,target=/x,sharing=locked": "invalid cache sharing set for bind mount",
+		"type=bind,from=$X,target=/x": "'from' doesn't support variable expansion, " +
+			"define alias stage instead",
+		"type=secret,id=x,env=A=B": `the secret "x" has no place`,
 	} {
-		_, _, err := evaluateAll("FROM node\nRUN "+flags+" x", ResolveOptions{})
+		_, _, err := evaluateAll("FROM node\nRUN --mount="+flags+" x", ResolveOptions{})
 		got := report(err)
-		if diff := cmp.Diff("Dockerfile:2: RUN "+flags+" x: "+want, got); diff != "" {
+		if diff := cmp.Diff("Dockerfile:2: RUN --mount="+flags+" x: "+want, got); diff != "" {
 			t.Error(diff)
 		}
 	}

@@ -102,9 +102,10 @@ func TestEvaluateConfig(t *testing.T) {
 		{"HEALTHCHECK", "FROM scratch\nHEALTHCHECK --start-interval=1s CMD [\"a\"]", `{"Env":["PATH=` +
 			defaultPath + `"],"WorkingDir":"/","Healthcheck":{"Test":["CMD","a"],` +
 			`"StartInterval":1000000000}}`},
-		{"ports", "FROM scratch\nARG P=1\nEXPOSE $P ${P}0-11/UDP [::1]:8080:80 8081:81", `{"ExposedPorts":` +
-			`{"1/tcp":{},"10/udp":{},"11/udp":{},"80/tcp":{},"81/tcp":{}},"Env":["PATH=` + defaultPath +
-			`"],"WorkingDir":"/"}`},
+		{"ports", "FROM scratch\nARG P=1\nEXPOSE $P ${P}0-11/UDP [::1]:8080:80 8081:81",
+			`{"ExposedPorts":` +
+				`{"1/tcp":{},"10/udp":{},"11/udp":{},"80/tcp":{},"81/tcp":{}},"Env":["PATH=` + defaultPath +
+				`"],"WorkingDir":"/"}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -160,7 +161,8 @@ func TestProxiesAreInNoHistoryUnlessDeclared(t *testing.T) {
 		fmt.Sprintf("%s %+v", history(e), e.Final), "secret") {
 		t.Error("the proxy is in the image")
 	}
-	run := only[RunExec](t, last(t, "FROM node\nARG http_proxy\nRUN x", ResolveOptions{BuildArgs: args}))
+	run := only[RunExec](t, last(t, "FROM node\nARG http_proxy\nRUN x",
+		ResolveOptions{BuildArgs: args}))
 	if !slices.Contains(run.Env, "http_proxy=http://user:secret@p") ||
 		slices.Contains(run.ProxyEnv, "http_proxy=http://user:secret@p") {
 		t.Errorf("declared: %q, %q", run.Env, run.ProxyEnv)
@@ -196,14 +198,16 @@ func TestExpansion(t *testing.T) {
 func TestExpansionIsBounded(t *testing.T) {
 	const many = "${N//"
 	tests := map[string]string{
-		"doubled":     "FROM node\nENV A=xxxxxxxx\n" + strings.Repeat("ENV A=$A$A\n", 40),
-		"in one word": "FROM node\nENV A=" + strings.Repeat("x", 60_000) + "\nLABEL a=" + strings.Repeat("$A", 30_000),
+		"doubled": "FROM node\nENV A=xxxxxxxx\n" + strings.Repeat("ENV A=$A$A\n", 40),
+		"in one word": "FROM node\nENV A=" + strings.Repeat("x", 60_000) + "\nLABEL a=" +
+			strings.Repeat("$A", 30_000),
 		"replaced": "FROM node\nENV N=" + strings.Repeat("x", 60_000) + "\nLABEL a=${N//x/" +
 			strings.Repeat("y", 60_000) + "}",
 		"environment": "FROM node\nENV A=" + strings.Repeat("x", 60_000) + "\nENV B=$A$A$A$A\n" +
 			"ENV C=$B$B D=$B$B E=$B$B F=$B$B G=$B$B",
-		"ports":   "FROM node\nEXPOSE " + strings.Repeat("0-65535 ", 100),
-		"history": "FROM node\nARG A=" + strings.Repeat("x", 60_000) + "\n" + strings.Repeat("RUN x\n", 2000),
+		"ports": "FROM node\nEXPOSE " + strings.Repeat("0-65535 ", 100),
+		"history": "FROM node\nARG A=" + strings.Repeat("x", 60_000) + "\n" + strings.Repeat("RUN x\n",
+			2000),
 		"here-document": "FROM node\nENV A=" + strings.Repeat("x", 60_000) + "\nCOPY <<E /x\n" +
 			strings.Repeat("$A\n", 100_000) + "E\n",
 		"nested": "FROM node\nLABEL a=" + strings.Repeat("${N:-", 10_000) + strings.Repeat("}", 10_000) +
@@ -240,12 +244,14 @@ func TestEvaluateReportsAllFaultsOfAStage(t *testing.T) {
 }
 
 func TestTriggersOfTheBaseComeFirst(t *testing.T) {
-	g, err := mustParse(t, "FROM other AS src\nFROM base\nARG V=0\nRUN own\nONBUILD RUN mine\n").Resolve(
+	g, err := mustParse(t,
+		"FROM other AS src\nFROM base\nARG V=0\nRUN own\nONBUILD RUN mine\n").Resolve(
 		options(ResolveOptions{BuildArgs: map[string]string{"V": "given"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := State{Platform: amd64, Config: ImageConfig{OnBuild: []string{"ARG V", "COPY --from=src /a /b",
+	base := State{Platform: amd64, Config: ImageConfig{OnBuild: []string{"ARG V",
+		"COPY --from=src /a /b",
 		"COPY --from=busybox /c /d", "RUN <<E\nx\nE", "CMD [\"of the trigger\"]"}, Cmd: []string{"base"}}}
 	e, err := g.Evaluate(1, base)
 	if err != nil {
@@ -286,7 +292,8 @@ func TestTriggersAreNotTrusted(t *testing.T) {
 		"Dockerfile:1: ONBUILD ONBUILD RUN x, of the base: ONBUILD cannot be a trigger\n" +
 		"Dockerfile:1: ONBUILD RUN --device=x y, of the base: --device is not supported\n" +
 		"Dockerfile:1: ONBUILD # check=skip=all RUN --foo x, of the base: unknown flag: --foo\n" +
-		"Dockerfile:1: ONBUILD RUN " + strings.Repeat("x", 67) + "…, of the base: the trigger is longer " +
+		"Dockerfile:1: ONBUILD RUN " + strings.Repeat("x", 67) +
+		"…, of the base: the trigger is longer " +
 		"than 1 MiB\n" +
 		"Dockerfile:1: ONBUILD COPY --from=later a b: the stage comes later, in line 2"
 	got, _, _ := strings.Cut(report(err), "\nhint:")
@@ -342,7 +349,8 @@ func TestEvaluateRefusesWindows(t *testing.T) {
 func TestEvaluateDoesNotChangeItsBase(t *testing.T) {
 	base := bases["nginx"]
 	before, _ := json.Marshal(base)
-	g, err := mustParse(t, "FROM nginx\nENV PATH=/x A=b\nLABEL a=b\nEXPOSE 1\nVOLUME /v\nONBUILD RUN x\n").
+	g, err := mustParse(t,
+		"FROM nginx\nENV PATH=/x A=b\nLABEL a=b\nEXPOSE 1\nVOLUME /v\nONBUILD RUN x\n").
 		Resolve(options(ResolveOptions{}))
 	if err != nil {
 		t.Fatal(err)

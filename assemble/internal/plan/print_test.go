@@ -7,13 +7,14 @@ import (
 )
 
 func TestPrintKeepsTheNeededStagesAsTheyAre(t *testing.T) {
-	const text = "\ufeff# syntax=docker/dockerfile:1\r\n# escape=`\r\n\r\nARG V=1\r\n\r\n# about a\r\n" +
-		"FROM node AS a\r\nRUN x `\r\n  y\r\n\r\n# unused\r\nFROM b AS b\r\nRUN z\r\n# about c\r\n" +
+	const text = "\ufeff# syntax=docker/dockerfile:1\r\n# escape=`\r\n\r\nARG V=1\r\n\r\n" +
+		"# about a\r\nFROM node AS a\r\nRUN x `\r\n  y\r\n\r\n# unused\r\nFROM b AS b\r\nRUN z\r\n# about c\r\n" +
 		"FROM nginx:$V AS c\r\n\r\n# in c\r\nCOPY --from=a /x /y\r\nCOPY <<E /z\r\n# text\r\nE\r\n" +
 		"FROM c AS d\r\nRUN d\r\n"
 	const head = "# syntax=docker/dockerfile:1\n# escape=`\n\nARG V=1\n\n"
 	const stageA = "# about a\nFROM node AS a\nRUN x `\n  y\n"
-	const stageC = "# about c\nFROM nginx:$V AS c\n\n# in c\nCOPY --from=a /x /y\nCOPY <<E /z\n# text\nE\n"
+	const stageC = "# about c\nFROM nginx:$V AS c\n\n# in c\nCOPY --from=a /x /y\n" +
+		"COPY <<E /z\n# text\nE\n"
 	for target, want := range map[string]string{
 		"":  head + stageA + "\n" + stageC + "\nFROM c AS d\nRUN d\n",
 		"c": head + stageA + "\n" + stageC,
@@ -36,7 +37,8 @@ func TestPrintKeepsTheNeededStagesAsTheyAre(t *testing.T) {
 }
 
 func TestPrintKeepsNumbersRight(t *testing.T) {
-	g, err := mustParse(t, "# about all\nFROM a\nFROM b AS b\nFROM c\nRUN x\nFROM d\nCOPY --from=2 a b\n").
+	g, err := mustParse(t,
+		"# about all\nFROM a\nFROM b AS b\nFROM c\nRUN x\nFROM d\nCOPY --from=2 a b\n").
 		Resolve(options(ResolveOptions{}))
 	if err != nil {
 		t.Fatal(err)

@@ -207,13 +207,8 @@ func checkBuildArgs(args map[string]string, found *faults) {
 // unusedArgs are the build arguments that nothing of the file can see.
 func (d *Dockerfile) unusedArgs(given map[string]string) []string {
 	known := map[string]bool{}
-	for _, name := range platformArgNames {
+	for _, name := range append(d.metaNames(), platformArgNames...) {
 		known[name] = true
-	}
-	for _, m := range d.metaArgs {
-		for _, a := range m.args {
-			known[a.Key] = true
-		}
 	}
 	for _, s := range d.stages {
 		for _, c := range s.commands {

@@ -46,15 +46,12 @@ func (d *Dockerfile) resolveBase(i int, meta *environ, l lints) (StageBase, erro
 	return base, nil
 }
 
-// howToSet says how a base gets the variables that it lacks.
+// howToSet says how a base gets the first variable that it lacks.
 func (d *Dockerfile) howToSet(word expansion, meta *environ) string {
-	for _, name := range word.unset {
-		for _, m := range d.metaArgs {
-			for _, a := range m.args {
-				if a.Key == name {
-					return fmt.Sprintf("give it with --build-arg %s=VALUE, or write ARG %s=VALUE", name, name)
-				}
-			}
+	if len(word.unset) > 0 {
+		name := word.unset[0]
+		if slices.Contains(d.metaNames(), name) {
+			return fmt.Sprintf("give it with --build-arg %s=VALUE, or write ARG %s=VALUE", name, name)
 		}
 		return fmt.Sprintf("declare it before the first FROM: ARG %s=VALUE", name)
 	}
@@ -64,6 +61,17 @@ func (d *Dockerfile) howToSet(word expansion, meta *environ) string {
 		}
 	}
 	return ""
+}
+
+// metaNames are the arguments that are declared before the first FROM.
+func (d *Dockerfile) metaNames() []string {
+	var names []string
+	for _, m := range d.metaArgs {
+		for _, a := range m.args {
+			names = append(names, a.Key)
+		}
+	}
+	return names
 }
 
 // stageNames are the names of the stages before i.
@@ -136,12 +144,7 @@ func (d *Dockerfile) lintReference(ref reference, from CopySource, i, line int, 
 
 // lintUndeclared warns of variables in FROM that no ARG declares.
 func (d *Dockerfile) lintUndeclared(src stageSource, unset []string, meta *environ, l lints) {
-	known := meta.Keys()
-	for _, m := range d.metaArgs {
-		for _, a := range m.args {
-			known = append(known, a.Key)
-		}
-	}
+	known := append(meta.Keys(), d.metaNames()...)
 	for _, name := range unset {
 		if !slices.Contains(known, name) {
 			l.rules.Run(&linter.RuleUndefinedArgInFrom, src.node.Location(),

@@ -44,7 +44,8 @@ func TestResolveFindsTheStagesThatAreNeeded(t *testing.T) {
 		{"by name", "FROM node AS Build\nFROM nginx\nCOPY --from=bUILD a b", "0 node\n1 nginx [0]",
 			ResolveOptions{}},
 		{"by number", "FROM a\nFROM b\nFROM c\nCOPY --from=1 a b", "1 b\n2 c [1]", ResolveOptions{}},
-		{"by mount", "FROM a AS x\nFROM b AS y\nFROM c\nRUN --mount=from=y,target=/y --mount=type=cache," +
+		{"by mount", "FROM a AS x\nFROM b AS y\nFROM c\nRUN --mount=from=y,target=/y --mount=" +
+			"type=cache," +
 			"target=/c,from=busybox x", "1 b\n2 c [1] [busybox]", ResolveOptions{}},
 		{"by base", "FROM a AS x\nFROM unused\nFROM X AS y\nFROM y", "0 a\n2 stage 0\n3 stage 2",
 			ResolveOptions{}},
@@ -92,14 +93,16 @@ func TestResolveReportsAllFaultsByLine(t *testing.T) {
 			"hint: give it with --build-arg B=VALUE, or write ARG B=VALUE"},
 		{"undeclared", "FROM node:$V\n", "Dockerfile:1: FROM node:$V: \"node:\" is no reference of an " +
 			"image\nhint: declare it before the first FROM: ARG V=VALUE"},
-		{"unset in a tag", "ARG V\nFROM node:$V-slim\n", "Dockerfile:2: FROM node:$V-slim: \"node:-slim\" " +
-			"is no reference of an image\nhint: give it with --build-arg V=VALUE, or write ARG V=VALUE"},
+		{"unset in a tag", "ARG V\nFROM node:$V-slim\n",
+			"Dockerfile:2: FROM node:$V-slim: \"node:-slim\" " +
+				"is no reference of an image\nhint: give it with --build-arg V=VALUE, or write ARG V=VALUE"},
 		{"empty", "ARG V=\nFROM node:$V\n",
 			"Dockerfile:2: FROM node:$V: \"node:\" is no reference of an image\nhint: ARG V is empty"},
 		{"required", "ARG V=\"${W:?say which}\"\nFROM node:$V\n", "Dockerfile:1: ARG V=\"${W:?say " +
 			"which}\": expanding \"${W:?say which}\": W: say which"},
-		{"capital", "FROM node AS builder\nFROM Bulder\n", "Dockerfile:2: FROM Bulder: \"Bulder\" is no " +
-			"reference of an image\nhint: did you mean builder?"},
+		{"capital", "FROM node AS builder\nFROM Bulder\n",
+			"Dockerfile:2: FROM Bulder: \"Bulder\" is no " +
+				"reference of an image\nhint: did you mean builder?"},
 		{"platform", "FROM --platform=linux/amd64/v1/x a\n", "Dockerfile:1: FROM " +
 			"--platform=linux/amd64/v1/x a: \"linux/amd64/v1/x\" is no platform"},
 		{"platform unset", "FROM --platform=$TARGETPLATFROM a\n", "Dockerfile:1: FROM " +
@@ -139,14 +142,16 @@ func TestResolveWarns(t *testing.T) {
 	}{
 		{"near a stage", "FROM a AS builder\nFROM b\nCOPY --from=bulder a b", "3 UnknownStage: COPY " +
 			"--from=bulder: no stage has that name, so it is an image (did you mean builder?)", nil},
-		{"not near", "FROM a AS builder\nFROM b\nCOPY --from=nginx a b\nCOPY --from=x/bulder a b", "", nil},
+		{"not near", "FROM a AS builder\nFROM b\nCOPY --from=nginx a b\nCOPY --from=x/bulder a b", "",
+			nil},
 		{"build arguments", "ARG A\nFROM a\nARG B\nONBUILD ARG C\n",
 			"0 UnusedBuildArg: --build-arg D: no ARG declares it", map[string]string{"A": "", "B": "",
 				"C": "", "D": "", "HTTP_PROXY": "x", "no_proxy": "x", "TARGETARCH": "x"}},
 		{"undeclared in FROM", "ARG VERSION=1\nFROM a:${VERISON:-1}", "2 UndefinedArgInFrom: FROM " +
 			"argument 'VERISON' is not declared (did you mean VERSION?)", nil},
-		{"default is nothing", "ARG VERSION\nFROM a:$VERSION", "2 InvalidDefaultArgInFrom: Default value " +
-			"for ARG a:$VERSION results in empty or invalid base image name",
+		{"default is nothing", "ARG VERSION\nFROM a:$VERSION",
+			"2 InvalidDefaultArgInFrom: Default value " +
+				"for ARG a:$VERSION results in empty or invalid base image name",
 			map[string]string{"VERSION": "1"}},
 		{"target platform", "FROM --platform=$TARGETPLATFORM a", "1 RedundantTargetPlatform: Setting " +
 			"platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior",
