@@ -49,7 +49,7 @@ const mainConfText = `# nginx for a user who is not root, and a root file system
 # it writes goes to /tmp. decant wrote this file, because the image's user was changed.
 
 worker_processes auto;
-error_log /dev/stderr notice;
+error_log stderr notice;
 pid /tmp/nginx.pid;
 
 events {

@@ -138,6 +138,12 @@ type sibling struct {
 	entry layer.Entry
 }
 
+// stat tells a file from another, and from itself before a change; 0 is not known.
+type stat struct {
+	size, mtime, ctime int64
+	inode              uint64
+}
+
 // press is one run of Precompress.
 type press struct {
 	dir, treeDir string
@@ -234,11 +240,14 @@ func (p *press) key(s *sibling) (key string, vouched bool) {
 		sum := sha256.Sum256(e.Data)
 		return hashKey(recipe, s.ext, string(sum[:])) + s.ext, true
 	}
-	newest := max(e.MTime, e.CTime)
-	vouched = e.CTime != 0 && e.Inode != 0 && newest < p.scannedAt-int64(settled)
 	return hashKey(recipe, s.ext, p.treeDir, e.Base, e.Source, strconv.FormatInt(e.Size, 10),
 		strconv.FormatInt(e.MTime, 10), strconv.FormatInt(e.CTime, 10),
-		strconv.FormatUint(e.Inode, 10)) + s.ext, vouched
+		strconv.FormatUint(e.Inode, 10)) + s.ext, vouchedFor(e, p.scannedAt)
+}
+
+// vouchedFor says that a file cannot have changed since its scan without its times telling.
+func vouchedFor(e *layer.Entry, scannedAt int64) bool {
+	return e.CTime != 0 && e.Inode != 0 && max(e.MTime, e.CTime) < scannedAt-int64(settled)
 }
 
 func hashKey(parts ...string) string {
@@ -291,25 +300,19 @@ func (p *press) compress(s *sibling, c compressor) (name string, size int64, err
 // adopt makes the entry of a finished sibling. A file that has not the size in its name
 // is what a crash left.
 func (p *press) adopt(s *sibling, name string) (ok bool, err error) {
-	f, err := os.Open(filepath.Join(p.dir, name))
+	now, err := lstat(filepath.Join(p.dir, name))
 	if err != nil {
-		return false, fmt.Errorf("opening a compressed file: %w", err)
+		return false, fmt.Errorf("looking at a compressed file: %w", err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return false, fmt.Errorf("opening a compressed file: %w", err)
-	}
-	if m := spoolName.FindStringSubmatch(name); m != nil && m[2] != strconv.FormatInt(info.Size(), 10) {
+	if m := spoolName.FindStringSubmatch(name); m != nil && m[2] != strconv.FormatInt(now.size, 10) {
 		return false, nil
 	}
 	e := s.file.entry
 	s.spool = name
 	s.entry = layer.Entry{
 		Name: e.Name + s.ext, Mode: e.Mode &^ 0o111, UID: e.UID, GID: e.GID,
-		Base: p.dir, Source: name, Size: info.Size(), MTime: info.ModTime().UnixNano(),
+		Base: p.dir, Source: name, Size: now.size, MTime: now.mtime, CTime: now.ctime, Inode: now.inode,
 	}
-	s.entry.CTime, s.entry.Inode = identify(f)
 	return true, nil
 }
 

@@ -3,6 +3,7 @@
 package site
 
 import (
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -11,12 +12,11 @@ import (
 // openFlags keep the open of a fifo that took a file's place from blocking.
 const openFlags = os.O_RDONLY | unix.O_NONBLOCK
 
-// identify returns what tells an open file from another, and from itself before a
-// change; 0 is not known.
-func identify(f *os.File) (ctime int64, inode uint64) {
+// lstat looks at a name.
+func lstat(name string) (stat, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, 0
+	if err := unix.Lstat(name, &st); err != nil {
+		return stat{}, &fs.PathError{Op: "lstat", Path: name, Err: err}
 	}
-	return st.Ctim.Nano(), uint64(st.Ino)
+	return stat{st.Size, st.Mtim.Nano(), st.Ctim.Nano(), uint64(st.Ino)}, nil
 }
