@@ -5,6 +5,14 @@
 // it on the base's image of every platform, and hand the result to the
 // registries and files that were asked for.
 //
+// Where the input is a Dockerfile, its stages take the place of the site: see
+// dockerfile.go, from where the two passes of such a build are reached.
+//
+//	input.go, findfile.go, project.go, settle.go    what is to be built
+//	stage.go, stepkey.go, runstep.go, copystep.go   the steps of a Dockerfile
+//	site.go, emit.go, publish.go                    layers, images, outputs
+//	serve.go                                        running an image
+//
 // It promises that equal inputs give equal images, whatever the machine, the
 // time or the place of the directory; that base layers are never read unless an
 // output needs their bytes; and that after an error or a cancelled context no

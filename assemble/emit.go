@@ -22,8 +22,8 @@ type emission struct {
 	cancel context.CancelCauseFunc
 	layers map[string]*layer.Layer // by blob key; nil for a step that changed nothing
 	opened []*layer.Layer
-	// freshLayers are those of files of the context, by the place of the step.
-	freshLayers map[string]freshLayer
+	// freshLayers are those of files of the context, by stage and step.
+	freshLayers map[[2]int]freshLayer
 	info        LayerInfo
 	// complete is set while an image is made all of whose layers are kept.
 	complete bool
@@ -47,7 +47,7 @@ func (x *executor) emit(ctx context.Context, variants []*variant) (_ *Result, er
 	if x.Push == nil && len(files) > 0 && len(x.imageOutputs()) == 0 {
 		return &Result{}, x.commitFiles(files, nil)
 	}
-	e := &emission{executor: x, cancel: cancel, layers: map[string]*layer.Layer{}, freshLayers: map[string]freshLayer{}}
+	e := &emission{executor: x, cancel: cancel, layers: map[string]*layer.Layer{}, freshLayers: map[[2]int]freshLayer{}}
 	defer e.close()
 	var sends errgroup.Group
 	if x.Push != nil {
@@ -303,7 +303,8 @@ func emptyKey(key string) string { return cache.Key("empty/1", key) }
 // is likely to be nearly the same.
 func (st *step) placeKey() string {
 	x := st.stage.executor
-	return cache.Key("place/1", x.input.identity, x.input.name, fmt.Sprint(st.stage.plan.Index, st.n), string(x.layerForm))
+	return cache.Key("place/2", x.input.identity, x.input.name, platformText(st.stage.variant.platform),
+		fmt.Sprint(st.stage.plan.Index, st.n), string(x.layerForm))
 }
 
 // fresh makes a layer of files of the context that nothing depends on.
@@ -312,19 +313,20 @@ func (e *emission) fresh(ctx context.Context, st *step) (*layer.Layer, error) {
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	key := st.placeKey()
-	if f, ok := e.freshLayers[key]; ok && reflect.DeepEqual(f.changes, changes) {
+	place := [2]int{st.stage.plan.Index, st.n}
+	if f, ok := e.freshLayers[place]; ok && reflect.DeepEqual(f.changes, changes) {
 		return f.layer, nil // as on the last platform
 	}
-	l, err := e.makeFresh(ctx, st, key, changes)
+	l, err := e.makeFresh(ctx, st, changes)
 	if err != nil {
 		return nil, err
 	}
-	e.freshLayers[key] = freshLayer{changes, l}
+	e.freshLayers[place] = freshLayer{changes, l}
 	return l, e.count(l, changes)
 }
 
-func (e *emission) makeFresh(ctx context.Context, st *step, key string, changes []layer.Entry) (*layer.Layer, error) {
+func (e *emission) makeFresh(ctx context.Context, st *step, changes []layer.Entry) (*layer.Layer, error) {
+	key := st.placeKey()
 	o := e.layerOptions(changes)
 	if e.cache != nil && !e.NoCache {
 		o.Reuse, o.ReuseBlob, _ = e.cache.Layer(key)
