@@ -77,7 +77,7 @@ func listLayer(home, aside string) ([]layer.Entry, error) {
 		if f.Kind == layer.Whiteout {
 			return true, false, nil
 		}
-		if o, ok := table.of[f.Name]; ok {
+		if o, ok := table.of[f.Name]; ok && !table.implied[f.Name] {
 			f.UID, f.GID = o.uid, o.gid
 			f.Xattrs = mergeXattrs(f.Xattrs, o.xattrs)
 		}

@@ -39,9 +39,7 @@ func (x *extraction) make(parent *node, base string, h *tar.Header, body io.Read
 
 // describe keeps what a tar says of a directory, until finish.
 func (x *extraction) describe(n *node, h *tar.Header) error {
-	if n.named || h.Uid != 0 || h.Gid != 0 || len(foreignXattrs(h)) > 0 {
-		x.owners.add(n.path(), h)
-	}
+	x.owners.add(n.path(), h)
 	n.named, n.mode, n.mtime = true, uint32(h.Mode)&permissions, h.ModTime
 	if !hasXattrs(h) {
 		return nil
@@ -78,7 +76,7 @@ func (x *extraction) put(
 			err = create(fd)
 		}
 	}
-	if err == nil && (replaced || h.Uid != 0 || h.Gid != 0 || len(foreignXattrs(h)) > 0) {
+	if err == nil {
 		x.owners.add(path.Join(parent.path(), base), h)
 	}
 	return err

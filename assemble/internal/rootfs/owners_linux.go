@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"math"
 	"os"
@@ -29,6 +30,10 @@ import (
 type ownerTable struct {
 	file *os.File
 	w    *bufio.Writer
+	// named are the names that have a line, hashed: of two with one sum the later
+	// gets a line that it does not need.
+	named map[uint64]struct{}
+	seed  maphash.Seed
 }
 
 func createOwners(name string) (*ownerTable, error) {
@@ -36,11 +41,23 @@ func createOwners(name string) (*ownerTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ownerTable{file: f, w: bufio.NewWriter(f)}, nil
+	return &ownerTable{
+		file: f, w: bufio.NewWriter(f), named: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
+	}, nil
 }
 
-// add keeps an error for close, as bufio does.
+// add writes a line if the name needs one. It keeps an error for close, as bufio does.
 func (t *ownerTable) add(name string, h *tar.Header) {
+	sum := maphash.String(t.seed, name)
+	_, again := t.named[sum]
+	if !again && h.Uid == 0 && h.Gid == 0 && len(foreignXattrs(h)) == 0 {
+		return
+	}
+	t.named[sum] = struct{}{}
+	t.line(name, h)
+}
+
+func (t *ownerTable) line(name string, h *tar.Header) {
 	fmt.Fprintf(t.w, "%d %d %q", h.Uid, h.Gid, name)
 	for _, a := range foreignXattrs(h) {
 		fmt.Fprintf(t.w, " %q %q", a.Name, a.Value)
@@ -54,7 +71,7 @@ func (t *ownerTable) device(name string, h *tar.Header) {
 		kind = layer.BlockDevice
 	}
 	fmt.Fprintf(t.w, "device %d %d %d %d ", kind, h.Devmajor, h.Devminor, h.Mode&permissions)
-	t.add(name, h)
+	t.line(name, h)
 }
 
 func (t *ownerTable) close() error {

@@ -370,19 +370,9 @@ func TestEntriesAreThoseOfTheTar(t *testing.T) {
 		file("implied/by/this", "1"),
 	})
 	r := unpack(t, s, layersOf(t, layers)...)
-	want := filetree.New()
-	for i, l := range layersOf(t, layers) {
-		raw, err := l.(*blob).plain()
-		if err != nil {
-			t.Fatal(err)
-		}
-		entries, err := filetree.ReadIndex(context.Background(), raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := want.Apply(entries, i); err != nil {
-			t.Fatal(err)
-		}
+	want, err := treeOfTars(layersOf(t, layers))
+	if err != nil {
+		t.Fatal(err)
 	}
 	st := stackOf(t, r)
 	if d := cmp.Diff(text(want.Entries("/")), text(st.tree.Entries("/"))); d != "" {
