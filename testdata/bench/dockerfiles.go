@@ -182,9 +182,12 @@ func (d *dockerfileBench) time(ctx context.Context, f dockerfile) ([]dockerfileR
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", t.name, err)
 			}
+			line := fmt.Sprintf("bench: %s, run %d, %s:", f.name, run+1, t.name)
 			for i := range rows {
 				rows[i].runs[t.name] = append(rows[i].runs[t.name], taken[i])
+				line += fmt.Sprintf(" %s %.2f s", rows[i].what, taken[i].seconds)
 			}
+			fmt.Fprintln(os.Stderr, line)
 		}
 	}
 	return rows, nil
