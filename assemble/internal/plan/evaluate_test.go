@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 // history is what the steps write into the history, below one another.
@@ -368,5 +369,41 @@ func TestEvaluateDoesNotChangeItsBase(t *testing.T) {
 	}
 	if after, _ := json.Marshal(base); string(after) != string(before) {
 		t.Errorf("the base became %s", after)
+	}
+}
+
+func TestEvaluateIsSafeForConcurrentUse(t *testing.T) {
+	g, err := mustParse(t, "FROM node AS a\nRUN --mount=target=/ü,source=$B x\nFROM a\nEXPOSE 2 1\n"+
+		"ARG B=1\nCOPY --from=a $B <<E /x\n$B\nE\n").Resolve(options(ResolveOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := g.Evaluate(1, bases["node"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			got, err := g.Evaluate(1, bases["node"])
+			if diff := cmp.Diff(want, got); diff != "" {
+				return fmt.Errorf("%s, %w", diff, err)
+			}
+			_, err = g.Evaluate(0, bases["node"])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkDockerfile(b *testing.B) {
+	for b.Loop() {
+		if _, _, err := evaluateAll("ARG V=22\nFROM node AS build\nWORKDIR /app\nCOPY package*.json ./\n"+
+			"RUN --mount=type=cache,target=/root/.npm npm ci\nCOPY . .\nRUN npm run build\nFROM nginx\n"+
+			"COPY --from=build /app/dist /usr/share/nginx/html\nEXPOSE 80\n", ResolveOptions{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
