@@ -60,7 +60,7 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	w := &readmeWorld{dir: t.TempDir(), bin: buildDecant(t)}
 	reg := registrytest.New(t, registrytest.Options{})
 	w.host = reg.Host
-	for _, base := range []string{"library/nginx:stable-alpine", "nginxinc/nginx-unprivileged:stable"} {
+	for _, base := range []string{"library/nginx:stable-alpine", "library/nginx", "nginxinc/nginx-unprivileged:stable"} {
 		pushBase(t, w.host+"/"+base)
 	}
 	files := map[string]string{
@@ -72,14 +72,22 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	}
 	if !testing.Short() {
 		b := openBed(t)
+		node := needed[string](t)(b.Node(t.Context(), "24"))
 		for ref, layout := range map[string]string{
-			"library/node:24-slim":        needed[string](t)(b.Node(t.Context(), "24")),
+			"library/node:24-slim":        node,
+			"library/node":                node,
 			"library/nginx:stable-alpine": needed[string](t)(b.Nginx(t.Context())),
 		} {
 			if _, err := b.Push(t.Context(), layout, w.host+"/"+ref); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	for name, text := range dockerFiles {
+		files["docker/"+name] = text
+	}
+	for _, name := range []string{".decant.yaml", "package.json", "build.js"} {
+		files["docker/"+name] = files[name]
 	}
 	for name, text := range files {
 		name = filepath.Join(w.dir, filepath.FromSlash(name))
@@ -92,6 +100,17 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	}
 	return w
 }
+
+// dockerFiles are those of a project with Dockerfiles, which has a directory of
+// its own: the other commands find a project without.
+var dockerFiles = map[string]string{
+	"Dockerfile":         multiStageDockerfile,
+	"Dockerfile.builder": nodeDockerfile,
+	"Dockerfile.site":    "FROM scratch\nCOPY --from=nginx /usr/sbin /\n",
+}
+
+// aboutDockerfile matches the commands that are run there.
+var aboutDockerfile = regexp.MustCompile(`Dockerfile|--target | my-app `)
 
 // buildDecant makes the binary as the README says.
 func buildDecant(t *testing.T) string {
@@ -126,7 +145,8 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	if inner := regexp.MustCompile(`\$\((.*)\)`).FindStringSubmatch(command); inner != nil {
 		command = inner[1]
 	}
-	if testing.Short() && (strings.HasPrefix(command, "decant build . ") || strings.HasPrefix(command, "decant run ")) {
+	docker := aboutDockerfile.MatchString(command)
+	if testing.Short() && (docker || strings.HasPrefix(command, "decant build . ") || strings.HasPrefix(command, "decant run ")) {
 		t.Skip("-short") // it needs the bed
 	}
 	if command == "decant login HOST" {
@@ -138,7 +158,9 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	defer cancel()
 	// The file of settings stands beside dist; commands that name dist read it there.
 	script := "cp .decant.yaml dist/ 2>/dev/null; " + command
-	if strings.HasPrefix(command, "decant run ") {
+	if docker {
+		script = command
+	} else if strings.HasPrefix(command, "decant run ") {
 		// It serves until ^C, which the shell gives it here.
 		script = `log=../run.log; : >$log; ` + command + ` --port 0 >/dev/null 2>$log &
 			trap "kill -INT $!" EXIT; i=0
@@ -149,6 +171,9 @@ func (w *readmeWorld) run(t *testing.T, command string) {
 	}
 	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
 	cmd.Dir = w.dir
+	if docker {
+		cmd.Dir = filepath.Join(w.dir, "docker")
+	}
 	cmd.Env = append(os.Environ(), "PATH="+w.bin+":"+os.Getenv("PATH"), "HOME="+w.dir,
 		"XDG_CACHE_HOME="+filepath.Join(w.dir, "cache"), "XDG_DATA_HOME="+filepath.Join(w.dir, "data"))
 	cmd.WaitDelay = 5 * time.Second // for what a failed script left in the background
