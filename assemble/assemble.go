@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -46,6 +47,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	b.openCache()
 	defer b.closeCache()
+	defer b.end()
 	if b.input.dockerfile != nil {
 		return b.buildDockerfile(ctx)
 	}
@@ -89,6 +91,10 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 
 // pour makes the layer and the image, and publishes it.
 func (b *build) pour(ctx context.Context, base *Base, tree layer.Tree, parts []part) (*Result, error) {
+	tree, err := b.serve(ctx, tree, parts)
+	if err != nil {
+		return nil, err
+	}
 	site, err := b.siteLayer(ctx, tree, parts)
 	if err != nil {
 		return nil, err
@@ -167,6 +173,8 @@ type build struct {
 	platforms platformList
 	layerForm layer.Compression
 	webRoot   string // relative and clean, as names in a tar
+	siteRoot  string // where the site is in the image: the web root, or below it
+	ends      []func() error
 	workspace string // of a project's build step; "" before it is made
 }
 
@@ -192,6 +200,18 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		return nil, err
 	}
 	return b, b.checkPlaces()
+}
+
+// atEnd has f called when the build is over, after what was asked for later. It is
+// not for several goroutines at once.
+func (b *build) atEnd(f func() error) { b.ends = append(b.ends, f) }
+
+func (b *build) end() {
+	for _, f := range slices.Backward(b.ends) {
+		if err := f(); err != nil {
+			b.Progress.Warn("cleaning up: " + err.Error())
+		}
+	}
 }
 
 // silent is the Progress of a caller that wants none.

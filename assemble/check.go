@@ -66,6 +66,10 @@ func (b *build) check() error {
 			"malformed web root %q", b.WebRoot)
 	}
 	b.webRoot = strings.TrimPrefix(path.Clean(b.WebRoot), "/")
+	b.siteRoot = site.Place(b.webRoot, b.Serving.BasePath)
+	if err := b.checkServing(); err != nil {
+		return err
+	}
 	var err error
 	if b.platforms.all, b.platforms.list, err = image.ParsePlatforms(b.Platforms); err != nil {
 		return &UsageError{Err: err}

@@ -78,6 +78,13 @@ type Options struct {
 	Ports       []string // "8080", "8080/tcp"
 	User        string   // "" keeps the base's
 
+	// Serving is how the image's nginx serves a site.
+	Serving Serving
+	// Check is "warn", or "" (what must not be published is refused, what is likely a
+	// mistake is told), "strict" (both are refused) or "off" (neither: only the names of
+	// files are looked at).
+	Check string
+
 	// Created is the time of the image and of its history; the zero value is the
 	// Unix epoch, so that equal inputs give equal images.
 	Created time.Time

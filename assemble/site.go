@@ -31,7 +31,7 @@ type siteLayer struct {
 // scan lists what goes into the layer and refuses what must not be published.
 func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 	tree, warnings, err := sitecontext.Scan(ctx, b.input.dist, sitecontext.ScanOptions{
-		Prefix: b.webRoot, Parents: b.Base == scratchBase, KeepExec: b.KeepExec,
+		Prefix: b.siteRoot, Parents: b.Base == scratchBase, KeepExec: b.KeepExec,
 	})
 	var refused *sitecontext.ScanError
 	if errors.As(err, &refused) && b.input.output != "" {
@@ -41,15 +41,15 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 		return tree, err
 	}
 	// What tells decant how to publish the site is no part of it.
-	settings := path.Join(b.webRoot, ".decant.yaml")
+	settings := path.Join(b.siteRoot, ".decant.yaml")
 	tree.Entries = slices.DeleteFunc(tree.Entries, func(e layer.Entry) bool { return e.Name == settings })
-	if err := site.CheckNames(tree, b.webRoot, b.AllowSecrets); err != nil {
+	if err := site.CheckNames(tree, b.siteRoot, b.AllowSecrets); err != nil {
 		return tree, err
 	}
 	for _, w := range warnings {
 		b.Progress.Warn(w.String())
 	}
-	if site.MissingIndex(tree.Entries, b.webRoot) {
+	if site.MissingIndex(tree.Entries, b.siteRoot) {
 		b.Progress.Warn("the site has no index.html: its root will answer 403 or 404")
 	}
 	return tree, nil
@@ -227,7 +227,7 @@ func (b *build) temp() string {
 // layerKey names the site among those that the cache remembers: its place and
 // all that decides the layer's bytes but is not in the tree.
 func (b *build) layerKey() string {
-	return cache.Key("site", b.input.identity, b.webRoot, string(b.layerForm),
+	return cache.Key("site", b.input.identity, b.siteRoot, string(b.layerForm),
 		strconv.FormatBool(b.KeepExec), strconv.FormatBool(b.Base == scratchBase))
 }
 

@@ -43,6 +43,7 @@ type buildOptions struct {
 
 	dockerfile dockerfileOptions
 	project    projectOptions
+	serving    servingOptions
 
 	digestFile   string
 	metadataFile string
@@ -80,6 +81,7 @@ func (o *buildOptions) addBuildFlags(fs *pflag.FlagSet) {
 		"the web server's image: a registry `REF`, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or scratch; $DECANT_BASE")
 	o.dockerfile.addFlags(fs)
 	o.project.addFlags(fs)
+	o.serving.addFlags(fs)
 	fs.StringVar(&o.dist, "dist", "", "the finished site is in `DIR`: nothing is built")
 	fs.StringVar(&o.webRoot, "web-root", assemble.DefaultWebRoot, "the site's `DIR` in the image")
 	fs.StringVar(&o.platform, "platform", "",
@@ -147,6 +149,9 @@ func (o *buildOptions) check() error {
 		return err
 	}
 	if err := o.dockerfile.check(); err != nil {
+		return err
+	}
+	if err := o.serving.checkFlags(); err != nil {
 		return err
 	}
 	if err := o.project.check(); err != nil {
@@ -277,6 +282,7 @@ func (o *buildOptions) assembleOptions(dir string, stdin io.Reader) (assemble.Op
 		AllowSecrets: o.allowSecrets,
 		CacheDir:     cacheDir, NoCache: o.noCache,
 	}
+	o.serving.apply(&opts)
 	if err := o.dockerfile.apply(&opts, stdin); err != nil {
 		return assemble.Options{}, err
 	}

@@ -47,6 +47,8 @@ func (o *dockerfileOptions) check() error {
 var elsewhere = map[string]string{
 	"base": "FROM", "builder": "FROM", "install-command": "RUN", "build-command": "RUN", "output-dir": "COPY --from",
 	"web-root": "COPY", "env-build": "ARG and --build-arg", "keep-exec": "COPY --chmod", "dist": "COPY",
+	"serve": "COPY", "spa": "COPY", "no-spa": "COPY", "csp": "COPY", "header": "COPY", "base-path": "COPY", "proxy": "COPY",
+	"runtime-env": "COPY", "check": "COPY",
 }
 
 // clash refuses flags that a Dockerfile named by --file would ignore.

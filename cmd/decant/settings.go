@@ -33,7 +33,7 @@ var environment = map[string]string{"base": "DECANT_BASE", "builder": "DECANT_BU
 // give: this machine's files, a way out of the sandbox, trust in a registry.
 var notInFile = []string{
 	"help", "quiet", "isolation", "secret", "insecure-registry", "ca-file", "allow-secrets",
-	"digest-file", "metadata-file", "image-refs",
+	"digest-file", "metadata-file", "image-refs", "check", "ssh",
 }
 
 // settings is what the files of a directory say.
@@ -177,8 +177,10 @@ func (s *settings) unknownKey(key string, build *pflag.FlagSet) error {
 // front of it.
 func pathOf(flag, value string) (prefix, path string, ok bool) {
 	switch flag {
-	case "dist":
+	case "dist", "file":
 		return "", value, true
+	case "serve":
+		return "", value, value != "auto" && value != "off"
 	case "output":
 		kind, path, ok := strings.Cut(value, ":")
 		return kind + ":", path, ok
