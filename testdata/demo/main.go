@@ -7,9 +7,10 @@
 // builds the sample site onto the base and pushes it, pulls it back, serves it
 // with the image's own nginx and prints the URL and what it fetched from it. Then
 // it builds again, unchanged and with a page of the same length changed; and it
-// builds a node project in a container of its own. It needs no privileges and
-// leaves nothing running; the bases stay in the user's cache, so that the next run
-// takes seconds. With -keep it serves the last until ^C.
+// builds a node project in a container of its own, and the same by a multi-stage
+// Dockerfile. It needs no privileges and leaves nothing running; the bases stay in
+// the user's cache, so that the next run takes seconds. With -keep it serves the
+// last until ^C.
 package main
 
 import (
@@ -32,10 +33,12 @@ import (
 	"github.com/decant-build/decant/testdata/bed"
 )
 
-// What the demo publishes: a finished site, and a project that has to be built.
+// What the demo publishes: a finished site, a project that has to be built, and a
+// Dockerfile that builds it.
 const (
-	site    = "testdata/apps/hello-dist"
-	project = "testdata/apps/vue-ts"
+	site       = "testdata/apps/hello-dist"
+	project    = "testdata/apps/vue-ts"
+	dockerfile = "testdata/demo/Dockerfile"
 )
 
 func main() {
@@ -94,7 +97,10 @@ func run(ctx context.Context, keep bool) (err error) {
 	if err := d.again(ctx, image, before); err != nil {
 		return err
 	}
-	return d.project(ctx, keep)
+	if err := d.project(ctx); err != nil {
+		return err
+	}
+	return d.dockerfile(ctx, keep)
 }
 
 // prepare makes the binary, the base and a copy of the site.
@@ -315,13 +321,13 @@ func (d *demo) again(ctx context.Context, image string, before page) error {
 }
 
 // project builds a node project in a throwaway container, and serves it.
-func (d *demo) project(ctx context.Context, keep bool) error {
+func (d *demo) project(ctx context.Context) error {
 	layout, err := d.bed.Node(ctx, "22")
 	if err != nil {
 		return err
 	}
-	builder := d.host + "/node:22-slim"
-	if _, err := d.run(ctx, "push", "oci:"+layout, builder); err != nil {
+	builder := d.host + "/library/node:22-slim"
+	if _, err := d.run(ctx, "push", "oci:"+layout, builder, d.host+"/library/node"); err != nil {
 		return err
 	}
 	fmt.Println("\nA node project, built in a throwaway container:")
@@ -330,12 +336,48 @@ func (d *demo) project(ctx context.Context, keep bool) error {
 	if err != nil {
 		return err
 	}
+	return d.showProject(ctx, image, false)
+}
+
+// showProject serves what was made of the project.
+func (d *demo) showProject(ctx context.Context, image string, keep bool) error {
 	d.site = ""
 	p, err := d.show(ctx, image, keep)
 	if err == nil && !strings.Contains(p.body, "<script type=\"module\"") {
 		err = fmt.Errorf("the served page is not the project's: %.200s", p.body)
 	}
 	return err
+}
+
+// dockerfile builds the project as a Dockerfile says, twice: the second time
+// nothing is run.
+func (d *demo) dockerfile(ctx context.Context, keep bool) error {
+	layout, err := d.bed.Nginx(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := d.run(ctx, "push", "oci:"+layout, d.host+"/library/nginx"); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(dockerfile)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nThe same by a Dockerfile, with the registry as Docker Hub's mirror:\n\n%s", text)
+	args := []string{"build", "-f", dockerfile, project, "--mirror", "docker.io=" + d.host, "-t", d.host + "/shop/docker:1"}
+	image, err := d.run(ctx, args...)
+	if err != nil {
+		return err
+	}
+	fmt.Println("\nThe same again, nothing changed:")
+	same, err := d.run(ctx, args...)
+	if err != nil {
+		return err
+	}
+	if same != image {
+		return fmt.Errorf("an unchanged Dockerfile gave another image: %s", same)
+	}
+	return d.showProject(ctx, image, keep)
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "demo:", text) }
