@@ -94,7 +94,7 @@ func Analyse(ctx context.Context, tree layer.Tree, webRoot string, o ServeOption
 	}
 	a.AppleApp = names.has(appleApp)
 	a.decideMode(names, reports, o)
-	a.judgeNames(files, workers)
+	a.judgeNames(files, workers, a.loaded(files, reports))
 	a.warn(files, reports, names, o)
 	return a, nil
 }
@@ -214,6 +214,28 @@ func (a *Analysis) take(f *file, r *report, workers map[string]bool) {
 		a.Pages = append(a.Pages, Page{Path: f.path, Unread: r.page.unread,
 			Scripts: r.page.scripts, Handlers: r.page.handlers, Styles: r.page.styles})
 	}
+}
+
+// loaded are the paths in the site of what its pages load.
+func (a *Analysis) loaded(files []file, reports []report) map[string]bool {
+	all := map[string]bool{}
+	for i, f := range files {
+		if p := reports[i].page; p != nil {
+			for _, ref := range p.refs {
+				all[a.resolve(a.pageDir(f.path, p), ref.url)] = true
+			}
+		}
+	}
+	return all
+}
+
+// pageDir is the directory that the references of a page start at.
+func (a *Analysis) pageDir(name string, p *page) string {
+	dir := path.Dir(name)
+	if p.base == "" {
+		return dir
+	}
+	return a.resolve(dir, strings.TrimSuffix(p.base, "/")+"/.")
 }
 
 // decideMode finds out what a path that is no file means.

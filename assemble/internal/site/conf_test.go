@@ -157,7 +157,7 @@ func FuzzNoValueBecomesADirective(f *testing.F) {
 			plain.Proxies[0].URL = "https://x"
 		}
 		a := &Analysis{WebRoot: root, Mode: SinglePage, Fallback: "index.html"}
-		a.judgeNames([]file{{path: name}, {path: "a/b-BxK3fQp1.js"}, {path: "a/word-" + name + ".js"}}, nil)
+		a.judgeNames([]file{{path: name}, {path: "a/b-BxK3fQp1.js"}, {path: "a/word-" + name + ".js"}}, nil, nil)
 		want, err := Config(a, Server{Port: 80}, plain)
 		if err != nil {
 			t.Fatal(err)

@@ -63,8 +63,10 @@ type group struct {
 	except   []string // and of those that only match the same pattern
 }
 
-// judgeNames makes the rules. workers are registered service workers, by path.
-func (a *Analysis) judgeNames(files []file, workers map[string]bool) {
+// judgeNames makes the rules. By path, workers are registered service workers, and loaded
+// what pages load: a script of theirs whose name may have a hash was put there by the
+// build that made the page.
+func (a *Analysis) judgeNames(files []file, workers, loaded map[string]bool) {
 	candidates := map[sign][]candidate{}
 	dirs := map[string]bool{}
 	for _, f := range files {
@@ -75,8 +77,11 @@ func (a *Analysis) judgeNames(files []file, workers map[string]bool) {
 		}
 		for s, tok := range signs(f.path) {
 			how := judge(tok)
-			if neverHashed(f.path) || workers[f.path] {
+			switch {
+			case neverHashed(f.path), workers[f.path], s.separator == "" && !within(tok, hexAlphabet):
 				how = never
+			case how == maybe && loaded[f.path] && isCode(f.path):
+				how = surely
 			}
 			candidates[s] = append(candidates[s], candidate{f.path, tok, how})
 		}
@@ -121,8 +126,14 @@ func (a *Analysis) addGroups(groups []group) {
 	}
 }
 
+func isCode(name string) bool {
+	ext := path.Ext(name)
+	return ext == ".js" || ext == ".mjs" || ext == ".css"
+}
+
 // newGroup decides of the names that leave it open: they are hashes if most of their
-// neighbours are, look like those, and one of them is of the same type.
+// neighbours are, look like those, and one of them is of the same type, unless they are
+// code, which hardly ever comes from elsewhere.
 func newGroup(s sign, all []candidate) group {
 	g := group{sign: s}
 	sure := 0
@@ -144,8 +155,9 @@ func newGroup(s sign, all []candidate) group {
 		mixed := g.alphabet == urlAlphabet
 		alike := within(c.tok, g.alphabet) &&
 			!(mixed && (dated.MatchString(c.tok) || within(c.tok, upperAlphabet)))
+		typical := isCode(c.path) || types[path.Ext(c.path)]
 		switch {
-		case c.how == surely, c.how == maybe && sure > open && alike && types[path.Ext(c.path)]:
+		case c.how == surely, c.how == maybe && sure > open && alike && typical:
 			g.hashed = append(g.hashed, c.path)
 		case !isPlain(c.path) && within(c.tok, g.alphabet):
 			g.except = append(g.except, c.path)
@@ -295,13 +307,16 @@ func judge(tok string) likelihood {
 		return maybe
 	case len(tok) == 8 && digits && within(tok, upperAlphabet):
 		return surely
-	case worded.MatchString(tok):
-		// Among hashes in capitals a word is as likely as any other.
-		if len(tok) == 8 && within(tok, upperAlphabet) {
-			return maybe
+	case len(tok) != 8:
+		// Names in camel case do not change so often between capitals, small letters and
+		// digits, in all of which a long hash has some.
+		if digits && 2*turns(tok) >= len(tok) && len(tok) <= 24 {
+			return surely
 		}
 		return never
-	case turns(tok) >= 3 && (digits || len(tok) > 8 || turns(tok) >= 4) && len(tok) <= 24:
+	case worded.MatchString(tok) && !within(tok, upperAlphabet):
+		return never
+	case turns(tok) >= 4, digits && turns(tok) == 3 && tok == strings.ToLower(tok):
 		return surely
 	}
 	return maybe

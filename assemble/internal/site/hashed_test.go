@@ -30,7 +30,7 @@ func judged(t *testing.T, names ...string) *Analysis {
 	for _, n := range names {
 		files = append(files, file{path: n})
 	}
-	a.judgeNames(files, nil)
+	a.judgeNames(files, nil, nil)
 	return a
 }
 
@@ -74,7 +74,8 @@ func TestOrdinaryNamesAreNotImmutable(t *testing.T) {
 		"version.json", "robots.txt", "env.js", "asset-manifest.json", "manifest.12345678.txt",
 		"_nuxt/builds/latest.json", "_app/version.json", "assets/index-BxK3fQp1", "assets/favicon.ico",
 		"assets/documentation.pdf", "assets/fontawesome.woff2", "bootstrap.bundle.min.js", "jquery-3.7.1.min.js",
-		"assets/team-member-portrait.jpg", "registerSW.js", "assets/release-notes.md", "fonts/opensans.woff2",
+		"assets/team-member-portrait.jpg", "lib/isES2015Module.js", "lib/getJSXElement.js", "assets/logo-iPhoneX.png",
+		"vendor/fooBarV2.js", "node/maxNestingDepth.js", "isIE8orX.js", "demo-web3auth.js", "a.isXMLDoc.js", "registerSW.js", "assets/release-notes.md", "fonts/opensans.woff2",
 	} {
 		if a := judged(t, append([]string{name}, neighbours...)...); verdict(a, name) {
 			t.Errorf("%q is immutable by %+v", name, a.Rules)
@@ -139,6 +140,22 @@ func TestRulesDoNotDependOnTheOrderOfFiles(t *testing.T) {
 			if got[i] != want[i] {
 				t.Fatalf("%v\n%v", got, want)
 			}
+		}
+	}
+}
+
+func TestWhatAPageLoadsNeedsNoNeighbours(t *testing.T) {
+	// None of these is a word, and none has signs enough alone.
+	_, a := analyse(t, map[string]string{
+		"index.html": `<script type=module src="/assets/index-DxQbcdab.js"></script><link rel=stylesheet ` +
+			`href="/assets/index-abCDefgh.css"><script src="/assets/init-greeting.js"></script>`,
+		"assets/index-DxQbcdab.js": "x", "assets/index-abCDefgh.css": "x", "assets/init-greeting.js": "x",
+	}, ServeOptions{})
+	for name, want := range map[string]bool{
+		"assets/index-DxQbcdab.js": true, "assets/index-abCDefgh.css": true, "assets/init-greeting.js": false,
+	} {
+		if verdict(a, name) != want {
+			t.Errorf("%q is immutable: %v, by %+v", name, !want, a.Rules)
 		}
 	}
 }

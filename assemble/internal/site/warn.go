@@ -73,18 +73,11 @@ func (a *Analysis) missing(files []file, reports []report, all names, o ServeOpt
 	first := map[string]Warning{}
 	for i, f := range files {
 		p := reports[i].page
-		if p == nil {
-			continue
-		}
-		dir := path.Dir(f.path)
-		if p.base != "" {
-			if strings.Contains(p.base, "//") {
-				continue // another server's
-			}
-			dir = a.resolve(dir, strings.TrimSuffix(p.base, "/")+"/.")
+		if p == nil || strings.Contains(p.base, "//") {
+			continue // no page, or one that loads from another server
 		}
 		for _, ref := range p.refs {
-			target, known := a.lookup(dir, ref.url, all, o)
+			target, known := a.lookup(a.pageDir(f.path, p), ref.url, all, o)
 			if known {
 				continue
 			}
