@@ -41,7 +41,8 @@ func TestAdoptFindsOwners(t *testing.T) {
 	s := openStore(t)
 	r := unpack(t, s, layerOf(t,
 		five(dir("d", 0o755)), five(file("d/touched", "1")), five(file("d/replaced", "1")),
-		five(file("d/moved", "moved")), five(file("d/linked", "1")), five(hardlink("d/names", "d/linked")),
+		five(file("d/moved", "moved")), five(file("d/linked", "1")),
+		five(hardlink("d/names", "d/linked")),
 		five(file("d/added", "1")), five(symlink("d/same", "x")), five(symlink("d/other", "x")),
 		five(dir("again", 0o755)), five(file("d/noted", "1")), five(file("d/half", "1")),
 		five(file("d/untouched", "1")), five(file("to", "1")), five(file("was/file", "1")),

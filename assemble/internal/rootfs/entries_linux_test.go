@@ -148,7 +148,8 @@ func TestWriteRefuses(t *testing.T) {
 		}
 		expectClean(t, s)
 	}
-	for _, key := range []string{"", "x", strings.ToUpper(keyOf("a")), keyOf("a") + "00", "../" + keyOf("a")} {
+	a := keyOf("a")
+	for _, key := range []string{"", "x", strings.ToUpper(a), a + "00", "../" + a, "g" + a[1:]} {
 		if _, err := s.Write(context.Background(), key, nil, nil); err == nil {
 			t.Errorf("the key %q is taken", key)
 		}
@@ -221,7 +222,8 @@ func sealed(b []byte) []byte {
 
 // FuzzOwners reads tables of owners, and notes of them on files.
 func FuzzOwners(f *testing.F) {
-	f.Add("1 2 \"a\\nb\" \"security.capability\" \"x\"\nimplied \"d\"\ndevice 6 1 3 438 0 0 \"null\"\n")
+	f.Add("1 2 \"a\\nb\" \"security.capability\" \"x\"\nimplied \"d\"\n")
+	f.Add("device 6 1 3 438 0 0 \"null\"\n")
 	f.Add("7:-1")
 	f.Fuzz(func(t *testing.T, s string) {
 		if o := parseOwner(s); o != nil {

@@ -121,7 +121,8 @@ func foreignXattrs(h *tar.Header) []layer.Xattr {
 // maxOwnerLine is more than the attributes of one header take, quoted.
 const maxOwnerLine = 8 << 20
 
-var errOwners = errors.New("its table of owners is damaged, or has an owner that is no number of a user")
+var errOwners = errors.New(
+	"its table of owners is damaged, or has an owner that is no number of a user")
 
 // owners is an ownerTable that was read.
 type owners struct {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/decant-build/decant/assemble/internal/filetree"
 	"github.com/decant-build/decant/assemble/internal/layer"
@@ -401,7 +402,7 @@ func TestEntriesAreThoseOfTheTar(t *testing.T) {
 func TestPruneTakesSteps(t *testing.T) {
 	s := openStore(t)
 	ctx := context.Background()
-	r := unpack(t, s, layerOf(t, file("a", "1")))
+	unpack(t, s, layerOf(t, file("a", "1")))
 	entries := []layer.Entry{{Name: "f", Mode: 0o644, Data: []byte("1"), Size: 1}}
 	open, err := s.Write(ctx, keyOf("open"), entries, nil)
 	closes(t, open, err)
@@ -436,7 +437,44 @@ func TestPruneTakesSteps(t *testing.T) {
 	if _, err := os.Stat(s.path("locks", stepPlace(keyOf("shut")).id)); err == nil {
 		t.Error("a lock was left, or made by asking")
 	}
-	_ = r
+}
+
+// TestAStepIsNotPrunedWhileItIsOpened has one side make and open a step, again and
+// again, while the other prunes.
+func TestAStepIsNotPrunedWhileItIsOpened(t *testing.T) {
+	s := openStore(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	entries := []layer.Entry{{Name: "f", Mode: 0o644, Data: []byte("1"), Size: 1}}
+	var g errgroup.Group
+	g.Go(func() error {
+		for ctx.Err() == nil {
+			if _, err := s.Prune(ctx, PruneOptions{}); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer cancel()
+		for range 100 {
+			step, ok := s.Step(keyOf("a"))
+			if !ok {
+				var err error
+				if step, err = s.Write(ctx, keyOf("a"), entries, nil); err != nil {
+					return err
+				}
+			}
+			_, err := os.Lstat(filepath.Join(step.Dir, "f"))
+			if err := errors.Join(err, step.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	expectClean(t, s)
 }
 
 func TestFlattenTakesStepsToo(t *testing.T) {

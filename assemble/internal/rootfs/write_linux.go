@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,6 +66,9 @@ type writer struct {
 	bases      map[string]int
 }
 
+// A pending file is the place of an entry, and the open directory of its source.
+type pending struct{ entry, base int }
+
 // A closing is a directory that gets its mode and time when all is in it.
 type closing struct {
 	name  string
@@ -109,7 +108,7 @@ func (w *writer) write(ctx context.Context) (err error) {
 
 // all makes everything but hard links, with the files of one directory in batches.
 func (w *writer) all(ctx context.Context, g *errgroup.Group) error {
-	var batch []int
+	var batch []pending
 	var dir string
 	flush := func() {
 		if files, in := batch, dir; len(files) > 0 {
@@ -138,10 +137,11 @@ func (w *writer) all(ctx context.Context, g *errgroup.Group) error {
 		if len(batch) == batchFiles || up != dir {
 			flush()
 		}
-		if err := w.openBase(e); err != nil {
+		from, err := w.openBase(e)
+		if err != nil {
 			return &entryError{e.Name, err}
 		}
-		batch, dir = append(batch, i), up
+		batch, dir = append(batch, pending{i, from}), up
 	}
 	flush()
 	return nil
@@ -236,43 +236,44 @@ func (w *writer) node(i int, up, base string) error {
 func timesOfNano(t int64) []unix.Timespec { return timesOf(time.Unix(0, t)) }
 
 // openBase opens the directory of a source once.
-func (w *writer) openBase(e *layer.Entry) error {
+func (w *writer) openBase(e *layer.Entry) (int, error) {
 	if e.Source == "" {
-		return nil
+		return -1, nil
 	}
-	if _, ok := w.bases[e.Base]; ok {
-		return nil
+	if fd, ok := w.bases[e.Base]; ok {
+		return fd, nil
 	}
 	if !filepath.IsAbs(e.Base) {
-		return &EntryError{"the directory of its source is not known"}
+		return -1, &EntryError{"the directory of its source is not known"}
 	}
 	fd, err := unix.Open(e.Base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: e.Base, Err: err}
+		return -1, &os.PathError{Op: "open", Path: e.Base, Err: err}
 	}
 	w.bases[e.Base] = fd
-	return nil
+	return fd, nil
 }
 
 // files writes files of one directory.
-func (w *writer) files(ctx context.Context, dir string, files []int) error {
+func (w *writer) files(ctx context.Context, dir string, files []pending) error {
 	fd, err := openBeneath(w.fd, dir)
 	if err != nil {
 		return &entryError{dir, err}
 	}
 	defer unix.Close(fd)
-	for _, i := range files {
+	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := w.file(fd, &w.entries[i]); err != nil {
-			return &entryError{w.entries[i].Name, err}
+		e := &w.entries[f.entry]
+		if err := w.file(fd, e, f.base); err != nil {
+			return &entryError{e.Name, err}
 		}
 	}
 	return nil
 }
 
-func (w *writer) file(dir int, e *layer.Entry) (err error) {
+func (w *writer) file(dir int, e *layer.Entry, from int) (err error) {
 	const flags = unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	_, base := splitName(e.Name)
 	fd, err := unix.Openat(dir, base, flags, 0o600)
@@ -288,7 +289,7 @@ func (w *writer) file(dir int, e *layer.Entry) (err error) {
 		if _, err := fdWriter(fd).Write(e.Data); err != nil {
 			return err
 		}
-	} else if err := w.copySource(fd, e); err != nil {
+	} else if err := copySource(fd, e, from); err != nil {
 		return err
 	}
 	if err := setXattrs(fd, e); err != nil {
@@ -309,9 +310,10 @@ func (w *writer) file(dir int, e *layer.Entry) (err error) {
 	return nil
 }
 
-func (w *writer) copySource(fd int, e *layer.Entry) error {
+// copySource fills a file from its source below an open directory.
+func copySource(fd int, e *layer.Entry, base int) error {
 	name := filepath.Join(e.Base, e.Source)
-	from, err := openFileBeneath(w.bases[e.Base], e.Source)
+	from, err := openFileBeneath(base, e.Source)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -338,153 +340,4 @@ func (w *writer) copySource(fd int, e *layer.Entry) error {
 		return &ChangedError{name}
 	}
 	return nil
-}
-
-// setXattrs sets what a file system takes from a plain user, and notes the owner.
-func setXattrs(fd int, e *layer.Entry) error {
-	set := func(name string, value []byte) error {
-		err := unix.Fsetxattr(fd, name, value, 0)
-		if err == unix.ENOTSUP || err == unix.ENOSPC || err == unix.E2BIG || err == unix.ERANGE {
-			return nil // as in extraction.xattrs
-		}
-		return err
-	}
-	for _, x := range e.Xattrs {
-		if !strings.HasPrefix(x.Name, "user.") || strings.HasPrefix(x.Name, overlayPrefix) ||
-			strings.HasPrefix(x.Name, ownPrefix) {
-			continue
-		}
-		if err := set(x.Name, x.Value); err != nil {
-			return err
-		}
-	}
-	if e.UID == 0 && e.GID == 0 {
-		return nil
-	}
-	if e.UID == math.MaxUint32 || e.GID == math.MaxUint32 {
-		return &EntryError{"its owner is not known"}
-	}
-	uid, gid := strconv.Itoa(int(e.UID)), strconv.Itoa(int(e.GID))
-	return set(ownerXattr, []byte(uid+":"+gid))
-}
-
-// setAside copies the files that their mode, or that of a directory, will keep the
-// caller from reading, while directories still let it.
-func (w *writer) setAside() error {
-	if os.Geteuid() == 0 {
-		return nil
-	}
-	asides := 0
-	for i := range w.entries {
-		e := &w.entries[i]
-		up, _ := splitName(e.Name)
-		if e.Kind != layer.File || w.made[up] && e.Mode&0o400 != 0 {
-			continue
-		}
-		if asides == 0 {
-			if err := os.Mkdir(w.aside, 0o700); err != nil {
-				return err
-			}
-		}
-		src, err := openReadable(filepath.Join(w.dir, e.Name), 0)
-		if err != nil {
-			return &entryError{e.Name, err}
-		}
-		e.Base, e.Source = w.aside, strconv.Itoa(asides)
-		asides++
-		if err := errors.Join(copyAside(src, e), src.Close()); err != nil {
-			return &entryError{e.Name, err}
-		}
-	}
-	return nil
-}
-
-// hardLinks makes them, and notes what that does to the inodes.
-func (w *writer) hardLinks() error {
-	var names []int
-	for i := range w.entries {
-		if w.entries[i].Kind == layer.HardLink {
-			if err := w.hardLink(&w.entries[i]); err != nil {
-				return &entryError{w.entries[i].Name, err}
-			}
-			names = append(names, i)
-		}
-	}
-	for _, i := range names {
-		e := &w.entries[i]
-		first, _ := w.find(e.Target)
-		f := &w.entries[first]
-		st, err := statBeneath(w.fd, e.Name)
-		if err != nil {
-			return &entryError{e.Name, err}
-		}
-		e.MTime, e.CTime, e.Inode = f.MTime, st.Ctim.Nano(), st.Ino
-		if f.Base == w.dir {
-			f.CTime = st.Ctim.Nano()
-		}
-	}
-	return nil
-}
-
-func (w *writer) hardLink(e *layer.Entry) error {
-	i, ok := w.find(e.Target)
-	if !ok || w.entries[i].Kind != layer.File {
-		return &EntryError{"a hard link to " + e.Target + ", which is no file of the same step"}
-	}
-	from, old := splitName(e.Target)
-	to, base := splitName(e.Name)
-	src, err := openBeneath(w.fd, from)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(src)
-	dst, err := openBeneath(w.fd, to)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dst)
-	return unix.Linkat(src, old, dst, base, 0)
-}
-
-// find returns the place of an entry.
-func (w *writer) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(w.entries, name,
-		func(e layer.Entry, name string) int { return layer.Compare(e.Name, name) })
-}
-
-// close gives directories their attributes, modes and times, children first.
-func (w *writer) close() error {
-	for i := len(w.closing) - 1; i >= 0; i-- {
-		if err := w.closeDir(w.closing[i]); err != nil {
-			return &entryError{w.closing[i].name, err}
-		}
-	}
-	return nil
-}
-
-func (w *writer) closeDir(c closing) error {
-	fd, err := openBeneath(w.fd, c.name)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if c.entry >= 0 {
-		e := &w.entries[c.entry]
-		if err := setXattrs(fd, e); err != nil {
-			return err
-		}
-		if e.Opaque {
-			err := unix.Fsetxattr(fd, opaqueXattr, []byte("y"), 0)
-			if err == unix.ENOTSUP {
-				return errNoOpaque
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	if err := unix.Fchmod(fd, c.mode); err != nil {
-		return err
-	}
-	return setTimeFD(fd, timesOfNano(c.mtime))
 }
