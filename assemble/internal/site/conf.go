@@ -63,8 +63,10 @@ func Config(a *Analysis, s Server, o ServeOptions) (string, error) {
 
 func newConfData(a *Analysis, s Server, o ServeOptions) (*confData, error) {
 	base := o.base()
-	if strings.Contains(a.WebRoot, "$") || strings.ContainsFunc(a.WebRoot, func(r rune) bool { return r < ' ' }) {
-		return nil, &OptionError{"WebRoot", a.WebRoot, "nginx cannot be told such a path", "choose a plain one"}
+	control := func(r rune) bool { return r < ' ' }
+	if strings.Contains(a.WebRoot, "$") || strings.ContainsFunc(a.WebRoot, control) {
+		return nil, &OptionError{"WebRoot", a.WebRoot, "nginx cannot be told such a path",
+			"choose a plain one"}
 	}
 	d := &confData{
 		Listen:  []string{fmt.Sprint(s.Listen(o))},
@@ -80,7 +82,8 @@ func newConfData(a *Analysis, s Server, o ServeOptions) (*confData, error) {
 		d.Base, d.Bare = base, strings.TrimSuffix(base, "/")
 	}
 	for _, r := range a.Rules {
-		d.Rules = append(d.Rules, CacheRule{pattern(strings.TrimSuffix(base, "/")) + r.Pattern, r.Immutable})
+		r.Pattern = pattern(strings.TrimSuffix(base, "/")) + r.Pattern
+		d.Rules = append(d.Rules, r)
 	}
 	if len(o.RuntimeEnv) > 0 {
 		d.EnvPath, d.EnvFile = base+envName, envFile
@@ -118,9 +121,9 @@ func (d *confData) serve(a *Analysis, base string) {
 // fileExtensions are those of paths that are never an application's own: a browser that
 // asks for a script must not get a page.
 var fileExtensions = []string{
-	"[cm]?js", "css", "map", "json", "wasm", "xml", "txt", "webmanifest", "svgz?", "png", "jpe?g", "gif",
-	"webp", "avif", "ico", "bmp", "woff2?", "ttf", "otf", "eot", "mp[34]", "m4[av]", "web[am]", "og[agv]", "wav",
-	"pdf", "zip", "gz", "br", "glb", "gltf", "php", "aspx?", "jsp", "cgi",
+	"[cm]?js", "css", "map", "json", "wasm", "xml", "txt", "webmanifest", "svgz?", "png", "jpe?g",
+	"gif", "webp", "avif", "ico", "bmp", "woff2?", "ttf", "otf", "eot", "mp[34]", "m4[av]", "web[am]",
+	"og[agv]", "wav", "pdf", "zip", "gz", "br", "glb", "gltf", "php", "aspx?", "jsp", "cgi",
 }
 
 // standardHeaders are sent unless o.Headers says otherwise.

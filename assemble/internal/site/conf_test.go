@@ -3,7 +3,10 @@ package site
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -262,3 +265,31 @@ func TestModeFollowsTheFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigOfAnOrdinarySite shows the file as users see it; -update writes it anew.
+func TestConfigOfAnOrdinarySite(t *testing.T) {
+	_, a := analyse(t, map[string]string{
+		"index.html":               `<script type=module src="/assets/index-BxK3fQp1.js"></script><script>boot()</script>`,
+		"assets/index-BxK3fQp1.js": "x", "assets/company-portrait.png": "x",
+	}, ServeOptions{})
+	conf, err := Config(a, Server{Port: 8080, User: "101", Hooks: true}, ServeOptions{CSP: CSPAuto,
+		RuntimeEnv: []string{"APP_*"}, Proxies: []Proxy{{"/api", "http://backend:3000"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "default.conf")
+	if *update {
+		if err := os.WriteFile(golden, []byte(conf), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), conf); diff != "" {
+		t.Errorf("with -update it is written anew (-want +got):\n%s", diff)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files anew")

@@ -45,8 +45,8 @@ func generated(name string, mode uint32, text string) layer.Entry {
 }
 
 // mainConfText takes the place of an nginx.conf that is written for root.
-const mainConfText = `# nginx for a user who is not root, and a root file system that may be read-only: all that
-# it writes goes to /tmp. decant wrote this file, because the image's user was changed.
+const mainConfText = `# nginx for a user who is not root, and a root file system that may be read-only: all
+# that it writes goes to /tmp. decant wrote this file, because the image's user was changed.
 
 worker_processes auto;
 error_log stderr notice;
@@ -121,7 +121,8 @@ trap 'rm -f "$new"' EXIT
 # Whatever is in a value, it ends neither its string nor the script.
 escaped() {
     printf '%s.' "$1" | tr -d '\000-\010\013\014\016-\037' | sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' \
-        -e 's/</\\u003c/g' -e 's/@LS@/\\u2028/g' -e 's/@PS@/\\u2029/g' -e "s/$tab/\\\\t/g" -e "s/$cr/\\\\r/g" |
+        -e 's/</\\u003c/g' -e 's/@LS@/\\u2028/g' -e 's/@PS@/\\u2029/g' \
+        -e "s/$tab/\\\\t/g" -e "s/$cr/\\\\r/g" |
         sed -e ':more' -e '$!{' -e 'N' -e 'b more' -e '}' -e 's/\n/\\n/g' -e 's/\.$//'
 }
 tab=$(printf '\t')

@@ -41,12 +41,16 @@ type compressor interface {
 // codings returns gzip and, if asked, brotli. The levels are where another percent of
 // size begins to cost many times the time.
 func codings(withBrotli bool) []coding {
-	all := []coding{{".gz", func(w io.Writer) (compressor, error) { return gzip.NewWriterLevel(w, 6) }}}
+	all := []coding{{".gz", newGzip}}
 	if withBrotli {
-		all = append(all, coding{".br", func(w io.Writer) (compressor, error) { return brotli.NewWriterLevel(w, 6), nil }})
+		all = append(all, coding{".br", newBrotli})
 	}
 	return all
 }
+
+func newGzip(w io.Writer) (compressor, error) { return gzip.NewWriterLevel(w, 6) }
+
+func newBrotli(w io.Writer) (compressor, error) { return brotli.NewWriterLevel(w, 6), nil }
 
 const (
 	// minCompress is the size below which a file fits into a packet or two anyway.
@@ -79,7 +83,8 @@ type PrecompressOptions struct {
 // vouch for, and removes the rest.
 //
 // A *layer.ChangedError says that a file is not what the scan saw.
-func Precompress(ctx context.Context, tree layer.Tree, dir string, o PrecompressOptions) ([]layer.Entry, error) {
+func Precompress(ctx context.Context, tree layer.Tree, dir string, o PrecompressOptions) (
+	[]layer.Entry, error) {
 	p := &press{dir: dir, scannedAt: tree.ScannedAt, treeDir: tree.Dir}
 	var err error
 	if p.have, err = listSpool(dir); err != nil {

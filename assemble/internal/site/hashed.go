@@ -286,7 +286,8 @@ var (
 	// dated is a word, or nothing, and a number: page2024, 20240131.
 	dated = regexp.MustCompile(`^(?:[a-z]*|[A-Z][a-z]*|[A-Z]+)[_-]?[0-9]+$`)
 	// worded is a word, or several in camel case or with dashes.
-	worded = regexp.MustCompile(`^(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[A-Z][a-z]{2,}|[_-](?:[A-Za-z]?[a-z]+|[A-Z]+))*$`)
+	worded = regexp.MustCompile(`^(?:[A-Za-z]?[a-z]+|[A-Z]+)` +
+		`(?:[A-Z][a-z]{2,}|[_-](?:[A-Za-z]?[a-z]+|[A-Z]+))*$`)
 )
 
 // judge says whether a part of a name is a hash.

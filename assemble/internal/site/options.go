@@ -134,7 +134,7 @@ func (o *ServeOptions) Validate() error {
 	}
 	for _, name := range o.RuntimeEnv {
 		if !envPattern.MatchString(name) {
-			return &OptionError{"RuntimeEnv", name, "it is neither a variable's name nor the beginning of one",
+			return &OptionError{"RuntimeEnv", name, "it is no name of a variable, nor the beginning of one",
 				"write APP_TITLE, or APP_* for all that begin so"}
 		}
 	}
@@ -158,7 +158,8 @@ func (o *ServeOptions) checkHeaders() error {
 			return &OptionError{"Headers", h.Name, "it follows from the file that is sent",
 				"leave it out, or write a configuration of your own"}
 		case what != "":
-			return &OptionError{"Headers", h.Name + ": " + h.Value, what, "write it in one short line without $"}
+			return &OptionError{"Headers", h.Name + ": " + h.Value, what,
+				"write it in one short line without $"}
 		case seen[lower]:
 			return &OptionError{"Headers", h.Name, "it is there twice", "give one value"}
 		}
@@ -189,7 +190,8 @@ func (o *ServeOptions) checkProxies() error {
 		bare := strings.TrimSuffix(p.Path, "/")
 		switch {
 		case !plainPath.MatchString(p.Path):
-			return &OptionError{"Proxies", p.Path, "it is no plain absolute path below /", "write /api=http://HOST:PORT"}
+			return &OptionError{"Proxies", p.Path, "it is no plain absolute path below /",
+				"write /api=http://HOST:PORT"}
 		case bare == healthPath || bare == o.base()+envName || bare+"/" == o.base():
 			return &OptionError{"Proxies", p.Path, "the site itself answers there", "choose another path"}
 		case seen[bare]:

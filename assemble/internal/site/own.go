@@ -55,7 +55,8 @@ func CheckConf(file string, text []byte) (place string, err error) {
 	whole := top["http"] > 0 || top["events"] > 0
 	switch {
 	case whole && !(top["http"] > 0 && top["events"] > 0):
-		return "", &ConfError{file, 0, "it has http or events, and not the other", "write both, or servers only"}
+		return "", &ConfError{file, 0, "it has http or events, and not the other",
+			"write both, or servers only"}
 	case whole && (has("http", "server", "listen") || has("http", "include")):
 		return mainConfFile, nil
 	case whole:
@@ -120,10 +121,12 @@ func parseConf(text string) ([]directive, *ConfError) {
 		case end:
 			switch {
 			case len(words) > 0:
-				return nil, &ConfError{Line: first, What: fmt.Sprintf("%q has no semicolon", words[0]), Fix: "end it with ;"}
+				return nil, &ConfError{Line: first, What: fmt.Sprintf("%q has no semicolon", words[0]),
+					Fix: "end it with ;"}
 			case len(in) > 0:
 				return nil, &ConfError{Line: opened[len(opened)-1],
-					What: fmt.Sprintf("the brace of %q is not closed", in[len(in)-1]), Fix: "close it with }"}
+					What: fmt.Sprintf("the brace of %q is not closed", in[len(in)-1]),
+					Fix:  "close it with }"}
 			}
 			return all, nil
 		}

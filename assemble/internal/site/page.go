@@ -142,7 +142,8 @@ func (p *page) link(attr map[string]string, line int) {
 				p.styles = append(p.styles, source)
 			}
 		case "modulepreload", "preload", "prefetch":
-			if source != "" && (rel == "modulepreload" || attr["as"] == "script") && len(p.scripts) < maxSources {
+			script := rel == "modulepreload" || attr["as"] == "script"
+			if source != "" && script && len(p.scripts) < maxSources {
 				p.scripts = append(p.scripts, source)
 			}
 		case "icon", "manifest", "apple-touch-icon", "mask-icon":

@@ -35,7 +35,8 @@ func (d *confData) addPolicy(a *Analysis, o ServeOptions) error {
 	var all Page
 	for _, p := range a.Pages {
 		if p.Unread {
-			return &OptionError{"CSP", o.CSP, fmt.Sprintf("the page %q is too large to be looked into", p.Path),
+			return &OptionError{"CSP", o.CSP,
+				fmt.Sprintf("the page %q is too large to be looked into", p.Path),
 				"give a policy in full, or make the page smaller"}
 		}
 		all.Scripts = append(all.Scripts, p.Scripts...)
@@ -62,7 +63,8 @@ func (d *confData) addPolicies(a *Analysis, o ServeOptions) error {
 			continue
 		}
 		if len(policy) > maxHeader {
-			return &OptionError{"CSP", o.CSP, fmt.Sprintf("the page %q has too many inline scripts", p.Path), way}
+			return &OptionError{"CSP", o.CSP,
+				fmt.Sprintf("the page %q has too many inline scripts", p.Path), way}
 		}
 		dir, base := path.Split(d.BaseDir + p.Path)
 		d.Policies = append(d.Policies, pagePolicy{

@@ -24,7 +24,8 @@ func Stamp(tree layer.Tree, webRoot string, o ServeOptions) (stamp string, ok bo
 	fmt.Fprintf(h, "%s\n%q %q %s\n", analysis, tree.Dir, webRoot, options)
 	for i := range tree.Entries {
 		e := &tree.Entries[i]
-		fmt.Fprintf(h, "%q %d %q %q %d %d %d %d", e.Name, e.Kind, e.Base, e.Source, e.Size, e.MTime, e.CTime, e.Inode)
+		fmt.Fprintf(h, "%q %d %q %q %d %d %d %d", e.Name, e.Kind, e.Base, e.Source,
+			e.Size, e.MTime, e.CTime, e.Inode)
 		switch {
 		case e.Kind != layer.File:
 		case e.Source == "":

@@ -82,7 +82,8 @@ func (a *Analysis) missing(files []file, reports []report, all names, o ServeOpt
 				continue
 			}
 			if _, told := first[target]; !told {
-				first[target] = Warning{f.path, ref.line, fmt.Sprintf("it loads %q, which is not there", ref.url)}
+				first[target] = Warning{f.path, ref.line,
+					fmt.Sprintf("it loads %q, which is not there", ref.url)}
 			}
 		}
 	}
@@ -172,13 +173,14 @@ func (a *Analysis) aboutServing(files []file, reports []report, all names, o Ser
 			relative = relative || !strings.HasPrefix(ref.url, "/")
 		}
 		if a.Mode == SinglePage && f.path == a.Fallback && relative && p.base == "" {
-			list = append(list, Warning{f.path, 0, "it names files relatively: from an address of several " +
-				"parts they are not found; build with an absolute base"})
+			list = append(list, Warning{f.path, 0, "it names files relatively: from an address of " +
+				"several parts they are not found; build with an absolute base"})
 		}
 	}
 	if len(o.RuntimeEnv) > 0 && !loadsEnv {
 		list = append(list, Warning{"index.html", 0,
-			fmt.Sprintf("no page loads %s%s, where the variables of the container will be", a.BasePath, envName)})
+			fmt.Sprintf("no page loads %s%s, where the variables of the container will be",
+				a.BasePath, envName)})
 	}
 	return list
 }
