@@ -204,7 +204,8 @@ func (d *dockerfileBench) one(ctx context.Context, f dockerfile, t builder, run 
 	defer os.RemoveAll(work)
 	j := dockerfileJob{job: job{ctx: ctx, state: filepath.Join(work, "state")},
 		host: d.reg.Host(), dir: filepath.Join(work, "context")}
-	j.ref = strings.ReplaceAll(strings.Join([]string{j.host, f.name, t.name, run}, "/"), " ", "-") + ":1"
+	repo := strings.ReplaceAll(strings.Join([]string{f.name, t.name, run}, "/"), " ", "-")
+	j.ref = j.host + "/" + repo + ":1"
 	if err := os.Mkdir(j.state, 0o700); err != nil {
 		return nil, err
 	}

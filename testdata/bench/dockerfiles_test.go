@@ -28,7 +28,8 @@ func TestDockerfilesAreTimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	err = benchDockerfiles(t.Context(), b, tmp, dockerfiles[:1], []builder{decantBuilder(decant)}, 1, &out)
+	tools := []builder{decantBuilder(decant)}
+	err = benchDockerfiles(t.Context(), b, tmp, dockerfiles[:1], tools, 1, &out)
 	var missing *bed.MissingError
 	if errors.As(err, &missing) && os.Getenv("DECANT_TEST_REQUIRE_ALL") != "1" {
 		t.Skip(missing, missing.Hint())
