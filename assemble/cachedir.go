@@ -36,6 +36,8 @@ func ReadCache(ctx context.Context, dir string) (usage CacheUsage, err error) {
 	layers, err := store.Usage(ctx)
 	usage.Kinds = append(usage.Kinds, cache.KindUsage{
 		Kind: "rootfs", Entries: layers.Layers, Bytes: layers.Bytes, InUse: layers.InUse,
+	}, cache.KindUsage{
+		Kind: "steps", Entries: layers.Steps.Steps, Bytes: layers.Steps.Bytes, InUse: layers.Steps.InUse,
 	})
 	return usage, err
 }
@@ -63,6 +65,8 @@ func PruneCache(ctx context.Context, dir string, o CachePrune) (freed CacheUsage
 	pruned, err := store.Prune(ctx, ro)
 	freed.Kinds = append(freed.Kinds, cache.KindUsage{
 		Kind: "rootfs", Entries: pruned.Layers, Bytes: pruned.Bytes, InUse: pruned.InUse,
+	}, cache.KindUsage{
+		Kind: "steps", Entries: pruned.Steps.Steps, Bytes: pruned.Steps.Bytes, InUse: pruned.Steps.InUse,
 	})
 	return freed, err
 }

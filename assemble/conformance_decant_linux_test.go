@@ -47,7 +47,7 @@ func TestConformance(t *testing.T) {
 			dir := c.unpack(t, t.TempDir())
 			cold := buildCase(t, bases, c, dir, cache)
 			c.checkBuilt(t, bases, cold)
-			if cold.err != nil || *updateFrom != "" {
+			if cold.err != nil || *updateFrom != "" || testing.Short() {
 				return
 			}
 			warm := buildCase(t, bases, c, dir, cache)
@@ -62,6 +62,9 @@ func TestConformance(t *testing.T) {
 func TestConformanceAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("TestConformance was a plain user's already")
+	}
+	if testing.Short() {
+		t.Skip("builds all cases once more")
 	}
 	busybox := needed[string](t)(openBed(t).Busybox(t.Context()))
 	dir := t.TempDir()

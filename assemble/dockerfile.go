@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,7 @@ type executor struct {
 	images  imageSet
 	store   func() (*rootfs.Store, error)
 	dir     string // temporary
+	nonce   string // of this build
 	// turns bounds the RUNs that execute at the same time.
 	turns chan struct{}
 
@@ -88,6 +90,7 @@ func (b *build) openExecutor() (_ *executor, err error) {
 		imageFiles: map[v1.Hash]*imageFiles{}, runs: map[string]*keptRun{}, told: map[string]bool{},
 		fetched: map[string]download{},
 	}
+	x.nonce = rand.Text()
 	x.atEnd(x.images.close)
 	if x.dir, err = os.MkdirTemp(b.temp(), "dockerfile-"); err != nil {
 		return nil, fmt.Errorf("making a temporary directory: %w", err)
@@ -122,7 +125,11 @@ func (x *executor) openStore() (*rootfs.Store, error) {
 	if x.cache != nil {
 		dir = rootfsDir(x.CacheDir)
 	}
-	return rootfs.OpenStore(dir)
+	store, err := rootfs.OpenStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	return store, sandbox.Sweep(store.Temp()) // of builds that were killed
 }
 
 // atEnd has f called when the build is over, after what was asked for later.

@@ -82,6 +82,7 @@ func (st *step) run(ctx context.Context, e plan.RunExec) ([]layer.Entry, error) 
 			return nil, err
 		}
 		x.atEnd(k.step.Close)
+		st.keepRenewal()
 	}
 	st.dir = k.step.Dir
 	return k.step.Entries, nil
@@ -206,7 +207,7 @@ func (st *step) user(lower []string, name string) (uid, gid uint32, home string,
 func recordedOwners(box *sandbox.Sandbox) map[string]rootfs.Owner {
 	owners := map[string]rootfs.Owner{}
 	for name, o := range box.RecordedOwners() {
-		owners[name] = rootfs.Owner{UID: o.UID, GID: o.GID}
+		owners[name] = rootfs.Owner(o)
 	}
 	return owners
 }

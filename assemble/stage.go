@@ -52,6 +52,8 @@ type step struct {
 	keyOnce sync.Once
 	keyText string
 	keyErr  error
+	// renewal is what makes the key of a RUN another than plainKey; see renewed.
+	plainKey, renewal string
 
 	// What it changed and the tree after it, once known, and the changes as a
 	// directory for overlayfs, once there is one. The stage's mu guards them.

@@ -60,7 +60,41 @@ func (st *step) computeKey(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return cache.Key(append([]string{keySchema, before}, own...)...), nil
+	key := cache.Key(append([]string{keySchema, before}, own...)...)
+	if _, run := st.exec.(plan.RunExec); run {
+		key = st.renewed(key)
+	}
+	return key, nil
+}
+
+// renewed is the key of a RUN that was executed anew, as NoCache asks: what it wrote
+// then counts in later builds, and all that follows from it has keys of its own.
+func (st *step) renewed(key string) string {
+	x := st.stage.executor
+	if x.NoCache {
+		st.renewal = x.nonce
+	} else if x.cache != nil {
+		kept, _ := x.cache.Index(renewalKey(key))
+		st.renewal = string(kept)
+	}
+	if st.renewal == "" {
+		return key
+	}
+	st.plainKey = key
+	return cache.Key(key, st.renewal)
+}
+
+func renewalKey(key string) string { return cache.Key("renewal/1", key) }
+
+// keepRenewal has later builds use what the RUN just wrote.
+func (st *step) keepRenewal() {
+	x := st.stage.executor
+	if !x.NoCache || x.cache == nil {
+		return
+	}
+	if err := x.cache.KeepIndex(renewalKey(st.plainKey), []byte(st.renewal)); err != nil {
+		x.tell("a step is not kept for the next build: " + err.Error())
+	}
 }
 
 func (st *step) keyBefore(ctx context.Context) (string, error) {
