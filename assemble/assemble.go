@@ -174,6 +174,7 @@ type build struct {
 	layerForm layer.Compression
 	webRoot   string // relative and clean, as names in a tar
 	siteRoot  string // where the site is in the image: the web root, or below it
+	listen    int    // where the image's nginx does, if decant configures it; 0 before
 	ends      []func() error
 	workspace string // of a project's build step; "" before it is made
 }

@@ -70,7 +70,7 @@ func (b *build) partImage(base *Base, p part, site *siteLayer) (v1.Image, error)
 			CreatedBy: "COPY . /" + b.webRoot + " # decant",
 			Comment:   "one reproducible layer",
 		}},
-		Created: b.Created, Env: b.Env, Labels: b.Labels, Ports: b.Ports, User: user,
+		Created: b.Created, Env: b.Env, Labels: b.Labels, Ports: b.Ports, User: user, Config: b.exposedPorts(),
 		Annotations: b.annotations(base.Name, p.digest),
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/decant-build/decant/assemble/internal/cache"
 	"github.com/decant-build/decant/assemble/internal/layer"
+	"github.com/decant-build/decant/assemble/internal/project"
 	"github.com/decant-build/decant/assemble/internal/site"
 )
 
@@ -54,6 +55,9 @@ func (s Serving) plain() bool {
 func (b *build) serveOptions() site.ServeOptions {
 	s := b.Serving
 	o := site.ServeOptions{User: b.User, BasePath: s.BasePath, Headers: s.Headers, CSP: s.CSP}
+	if p := b.input.project; p != nil {
+		o.FrameworkHint = map[project.Mode]site.Mode{project.SPA: site.SinglePage, project.MPA: site.MultiPage}[p.Mode]
+	}
 	if s.SinglePage != nil {
 		o.Mode = site.MultiPage
 		if *s.SinglePage {
@@ -123,7 +127,8 @@ func (b *build) serve(ctx context.Context, tree layer.Tree, parts []part) (layer
 	if !decides {
 		return b.addOwn(tree)
 	}
-	b.Progress.Fact("serve", fmt.Sprintf("nginx on port %d: %s (%s)", server.Listen(o), analysis.Mode, analysis.Why))
+	b.listen = server.Listen(o)
+	b.Progress.Fact("serve", fmt.Sprintf("nginx on port %d: %s (%s)", b.listen, analysis.Mode, analysis.Why))
 	files, err := site.Files(analysis, server, o)
 	if err != nil {
 		return tree, err
@@ -171,6 +176,17 @@ func (b *build) server(parts []part) (server site.Server, decides bool, err erro
 		b.Progress.Fact("serve", "as the base says: it "+why)
 	}
 	return server, false, nil
+}
+
+// exposedPorts are those of an image whose nginx decant configures: where that
+// listens, and what the user named, instead of the base's.
+func (b *build) exposedPorts() map[string]json.RawMessage {
+	if b.listen == 0 {
+		return nil
+	}
+	// A map of strings always encodes.
+	ports, _ := json.Marshal(map[string]struct{}{fmt.Sprintf("%d/tcp", b.listen): {}})
+	return map[string]json.RawMessage{"ExposedPorts": ports}
 }
 
 // addOwn adds the user's configuration, if there is one.
@@ -247,7 +263,7 @@ func (b *build) checkSite(tree layer.Tree, analysis *site.Analysis) error {
 // build of the site.
 func (b *build) siblings(ctx context.Context, tree layer.Tree) ([]layer.Entry, error) {
 	o := site.PrecompressOptions{Root: b.siteRoot}
-	if b.cache == nil {
+	if b.cache == nil || b.NoCache {
 		dir, err := os.MkdirTemp(b.temp(), "siblings-")
 		if err != nil {
 			return nil, err

@@ -43,8 +43,10 @@ func (b *build) scan(ctx context.Context) (layer.Tree, error) {
 	// What tells decant how to publish the site is no part of it.
 	settings := path.Join(b.siteRoot, ".decant.yaml")
 	tree.Entries = slices.DeleteFunc(tree.Entries, func(e layer.Entry) bool { return e.Name == settings })
-	if err := site.CheckNames(tree, b.siteRoot, b.AllowSecrets); err != nil {
-		return tree, err
+	if b.Check == CheckOff { // otherwise names are judged with what is in the files
+		if err := site.CheckNames(tree, b.siteRoot, b.AllowSecrets); err != nil {
+			return tree, err
+		}
 	}
 	for _, w := range warnings {
 		b.Progress.Warn(w.String())
