@@ -79,6 +79,9 @@ func (st *step) copyInto(ctx context.Context, into *filetree.Tree, e plan.CopyEx
 		if err != nil {
 			return err
 		}
+		if len(entries) == 0 && c.Wildcards && c.ResetOwner {
+			st.stage.tell(fmt.Sprintf("%s: %s copies nothing: nothing matches", st.where(), e.Text))
+		}
 		sets = append(sets, entries)
 		into = into.Clone()
 		return into.Apply(entries, noOrigin)

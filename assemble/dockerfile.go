@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -36,6 +37,9 @@ type executor struct {
 	store   func() (*rootfs.Store, error)
 	dir     string // temporary
 	nonce   string // of this build
+	// leaked is set when a secret's value is in what a RUN wrote: nothing made from then
+	// on is for later builds, which would not know what to look for.
+	leaked atomic.Bool
 	// turns bounds the RUNs that execute at the same time.
 	turns chan struct{}
 

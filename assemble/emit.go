@@ -166,6 +166,9 @@ func (e *emission) image(ctx context.Context, v *variant) (v1.Image, error) {
 			})
 		}
 	}
+	if err := e.keepSecretsOutOf(o); err != nil {
+		return nil, err
+	}
 	img, err := image.Append(base, o)
 	if err != nil {
 		return nil, fmt.Errorf("image for %s: %w", platformText(v.platform), err)
@@ -373,7 +376,7 @@ func (e *emission) tree(changes []layer.Entry) layer.Tree {
 
 // keep remembers a layer for the next build. That it cannot costs time only.
 func (e *emission) keep(ctx context.Context, key string, l *layer.Layer, record *layer.Record) {
-	if e.cache == nil {
+	if e.cache == nil || e.leaked.Load() {
 		return
 	}
 	if err := e.cache.Keep(ctx, key, l, record); err != nil {
@@ -382,7 +385,7 @@ func (e *emission) keep(ctx context.Context, key string, l *layer.Layer, record 
 }
 
 func (e *emission) keepIndex(key string, data []byte) {
-	if e.cache == nil {
+	if e.cache == nil || e.leaked.Load() {
 		return
 	}
 	if err := e.cache.KeepIndex(key, data); err != nil {

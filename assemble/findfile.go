@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -30,6 +31,9 @@ func (b *build) findDockerfile() (in input, found bool, err error) {
 		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 			return input{}, false, b.checkNoDockerfile()
 		}
+		if err := b.checkInside(name); err != nil {
+			return input{}, false, err
+		}
 	} else if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(name) {
 		// As docker: from here, or else in the context.
 		if inside := filepath.Join(b.Dir, name); exists(inside) {
@@ -41,6 +45,19 @@ func (b *build) findDockerfile() (in input, found bool, err error) {
 		return input{}, false, err
 	}
 	return b.parseDockerfile(name, fromHere(name), why, text)
+}
+
+// checkInside refuses a Dockerfile that leads out of the directory, whose author would
+// have a file of this machine read, and its lines told.
+func (b *build) checkInside(name string) error {
+	dir, err := realPath(b.Dir)
+	if err != nil {
+		return err
+	}
+	if real, err := realPath(name); err != nil || !isInside(dir, real) {
+		return &InputError{Dir: name, What: "it is a link that leads out of the directory", Fix: "name the file that is meant with --file"}
+	}
+	return nil
 }
 
 func exists(name string) bool {
@@ -121,8 +138,8 @@ func (b *build) planDockerfile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, w := range graph.Warnings {
-		b.Progress.Warn(w.Text)
+	for _, w := range slices.Concat(b.input.dockerfile.Warnings(), graph.Warnings) {
+		b.Progress.Warn(b.warningText(w))
 	}
 	return graph.Print(), nil
 }

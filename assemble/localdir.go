@@ -58,6 +58,9 @@ func (x *executor) stageFiles(ctx context.Context, variants []*variant) (staged 
 		if err != nil {
 			return staged, err
 		}
+		if err := checkMerge(dir, entries); err != nil {
+			return staged, fmt.Errorf("writing %s: %w", out, err)
+		}
 		temp, err := os.MkdirTemp(filepath.Dir(dir), ".decant-")
 		if err != nil {
 			return staged, fmt.Errorf("writing %s: %w", out, err)
@@ -101,7 +104,20 @@ func (s stagedFiles) commit() error {
 	return mergeInto(s.output.Path, s.temp)
 }
 
-// mergeInto moves what is in from into dir.
+// checkMerge refuses files that would take the place of a directory with other
+// files in it.
+func checkMerge(dir string, entries []layer.Entry) error {
+	for _, e := range entries {
+		name := filepath.Join(dir, filepath.FromSlash(e.Name))
+		if info, err := os.Lstat(name); err == nil && info.IsDir() && e.Kind != layer.Dir {
+			return &InputError{Dir: name, What: "it is a directory, and a file is to take its place",
+				Fix: "remove it, or write to another directory"}
+		}
+	}
+	return nil
+}
+
+// mergeInto moves what is in from into dir. What checkMerge refuses is not there.
 func mergeInto(dir, from string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -116,8 +132,6 @@ func mergeInto(dir, from string) error {
 		switch {
 		case err == nil && info.IsDir() && e.IsDir():
 			err = mergeInto(target, source)
-		case err == nil && info.IsDir():
-			err = fmt.Errorf("%s is a directory, and a file is to take its place", target)
 		case err == nil && e.IsDir():
 			if err = os.Remove(target); err == nil {
 				err = os.Rename(source, target)

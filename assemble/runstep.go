@@ -131,7 +131,10 @@ func (st *step) execute(ctx context.Context, e plan.RunExec, key string, store *
 	if err != nil {
 		return nil, st.fault(err)
 	}
-	made, err := store.Adopt(ctx, key, upper, rootfs.AdoptOptions{
+	if err := st.checkLeak(ctx, upper); err != nil {
+		return nil, st.fault(err)
+	}
+	made, err := store.Adopt(ctx, s.storeKey(key), upper, rootfs.AdoptOptions{
 		UID: uid, GID: gid,
 		Lower: func(name string) (layer.Entry, bool) {
 			node, err := before.Lstat(name)

@@ -4,10 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
 
+	"github.com/decant-build/decant/assemble/internal/cache"
+	"github.com/decant-build/decant/assemble/internal/image"
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
 
@@ -18,12 +24,7 @@ const shortestSecret = 8
 // keepSecretsOut refuses files that hold the value of a secret of this build: a layer
 // is for everybody who can pull the image.
 func (b *build) keepSecretsOut(ctx context.Context, changes []layer.Entry) error {
-	values := map[string][]byte{}
-	for _, s := range b.Secrets {
-		if value := bytes.TrimSpace(s.Data); len(value) >= shortestSecret {
-			values[s.ID] = value
-		}
-	}
+	values := b.secretValues()
 	if len(values) == 0 {
 		return nil
 	}
@@ -43,6 +44,76 @@ func (b *build) keepSecretsOut(ctx context.Context, changes []layer.Entry) error
 		}
 	}
 	return nil
+}
+
+// secretValues are those that are long enough to be looked for, by id.
+func (b *build) secretValues() map[string][]byte {
+	values := map[string][]byte{}
+	for _, s := range b.Secrets {
+		if value := bytes.TrimSpace(s.Data); len(value) >= shortestSecret {
+			values[s.ID] = value
+		}
+	}
+	return values
+}
+
+// keepSecretsOutOf refuses a configuration that has the value of a secret.
+func (b *build) keepSecretsOutOf(o image.Options) error {
+	for id, value := range b.secretValues() {
+		for name, member := range o.Config {
+			var text any
+			if json.Unmarshal(member, &text) == nil && bytes.Contains(fmt.Append(nil, text), value) {
+				return &LeakError{Name: "the image's " + name, ID: id}
+			}
+		}
+		for _, h := range o.History {
+			if strings.Contains(h.CreatedBy, string(value)) {
+				return &LeakError{Name: "the image's history", ID: id}
+			}
+		}
+	}
+	return nil
+}
+
+// checkLeak looks for secrets in what a RUN wrote, below dir.
+func (st *step) checkLeak(ctx context.Context, dir string) error {
+	x := st.stage.executor
+	values := x.secretValues()
+	if len(values) == 0 || x.leaked.Load() {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrPermission) || err == nil && !d.Type().IsRegular() {
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		id, err := findSecret(layer.Entry{Base: dir, Source: rel}, values)
+		if id != "" {
+			x.leaked.Store(true)
+			x.tell(fmt.Sprintf("%s: /%s holds the value of the secret %q: nothing of this build is kept for later ones",
+				st.where(), filepath.ToSlash(rel), id))
+			return fs.SkipAll
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // what its own mode hides from this user, who is to read the layer
+		}
+		return err
+	})
+}
+
+// storeKey is the name of a step in the store: one of this build alone once a secret
+// has leaked.
+func (x *executor) storeKey(key string) string {
+	if x.leaked.Load() {
+		return cache.Key("leaked/1", x.nonce, key)
+	}
+	return key
 }
 
 // findSecret reads a file once, in pieces that overlap by the longest value.
@@ -80,7 +151,7 @@ func findSecret(e layer.Entry, values map[string][]byte) (id string, err error) 
 type LeakError struct{ Name, ID string }
 
 func (e *LeakError) Error() string {
-	return fmt.Sprintf("%s holds the value of the secret %q, and would be in the image", e.Name, e.ID)
+	return fmt.Sprintf("%s holds the value of the secret %q, which would be published", e.Name, e.ID)
 }
 
 // Hint says how to keep it out.

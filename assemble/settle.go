@@ -34,7 +34,16 @@ func (x *executor) settle(ctx context.Context) ([]*variant, error) {
 }
 
 func (x *executor) tellWarning(w plan.Warning) {
-	x.tell(fmt.Sprintf("%s:%d: %s (%s)", x.file.Name, w.Line, w.Text, w.Rule))
+	x.tell(x.warningText(w))
+}
+
+// warningText says where, what, and by which rule.
+func (b *build) warningText(w plan.Warning) string {
+	where := b.input.dockerfile.Name
+	if w.Line > 0 {
+		where = fmt.Sprintf("%s:%d", where, w.Line)
+	}
+	return fmt.Sprintf("%s: %s (%s)", where, w.Text, w.Rule)
 }
 
 // settlePlatforms is for the platforms that were asked for; otherwise for this
@@ -246,7 +255,8 @@ func (e *NoStageError) Unwrap() error { return e.Err }
 
 // Hint lists the stages.
 func (e *NoStageError) Hint() string {
-	return fmt.Sprintf("the stages before it are %q; write --from=%s", e.Stages, e.Stages[len(e.Stages)-1])
+	return fmt.Sprintf("the stages before it are %s; write one of these, or the image's whole name",
+		strings.Join(e.Stages, ", "))
 }
 
 // runsForTarget tells whether a command is executed for the platform that the target

@@ -263,6 +263,7 @@ func (st *step) directory(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	key = st.stage.storeKey(key)
 	kept, ok := store.Step(key)
 	if !ok {
 		kept, err = store.Write(ctx, key, changes, func(dir string) uint32 {

@@ -216,12 +216,15 @@ func runBuild(ctx context.Context, o *buildOptions, fs *pflag.FlagSet, dir strin
 	if err := o.check(); err != nil {
 		return err
 	}
-	if err := o.dockerfile.clash(fs); err != nil {
+	if err := o.dockerfile.clash(fs, dir); err != nil {
 		return err
 	}
 	dest, err := o.destinations(projectName(dir, s))
 	if err != nil {
 		return err
+	}
+	if files := o.resultFiles(); len(files) > 0 && dest.onlyFiles() {
+		return usagef("add an output that is an image", "writing %s: output dir is no image", files[0])
 	}
 	opts, err := o.assembleOptions(dir, std.in)
 	if err != nil {

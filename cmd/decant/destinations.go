@@ -55,6 +55,12 @@ func (o *buildOptions) destinations(project string) (destinations, error) {
 	return d, nil
 }
 
+// onlyFiles reports that no image is made.
+func (d destinations) onlyFiles() bool {
+	return len(d.refs) == 0 && len(d.outputs) > 0 &&
+		!slices.ContainsFunc(d.outputs, func(o assemble.Output) bool { return o.Kind != assemble.Files })
+}
+
 func namedDestinations(outputs, tags []string) (destinations, error) {
 	var d destinations
 	for i, dst := range outputs {

@@ -45,20 +45,29 @@ func (o *dockerfileOptions) check() error {
 
 // elsewhere are flags that mean nothing with a Dockerfile, and what it has instead.
 var elsewhere = map[string]string{
-	"base": "FROM", "builder": "FROM", "install-command": "RUN", "build-command": "RUN", "output-dir": "COPY --from",
+	"base": "FROM", "allow-secrets": "COPY", "builder": "FROM", "install-command": "RUN", "build-command": "RUN", "output-dir": "COPY --from",
 	"web-root": "COPY", "env-build": "ARG and --build-arg", "keep-exec": "COPY --chmod", "dist": "COPY",
 	"serve": "COPY", "spa": "COPY", "no-spa": "COPY", "csp": "COPY", "header": "COPY", "base-path": "COPY", "proxy": "COPY",
 	"runtime-env": "COPY", "check": "COPY",
 }
 
-// clash refuses flags that a Dockerfile named by --file would ignore.
-func (o *dockerfileOptions) clash(flags *pflag.FlagSet) error {
-	if o.file == "" {
+// clash refuses flags that a Dockerfile, named by --file or found in dir, would
+// ignore.
+func (o *dockerfileOptions) clash(flags *pflag.FlagSet, dir string) error {
+	file := o.file
+	if dist := flags.Lookup("dist"); file == "" && (dist == nil || !dist.Changed) {
+		found := filepath.Join(dir, "Dockerfile")
+		if info, err := os.Stat(found); err == nil && !info.IsDir() {
+			file = found
+		}
+	}
+	if file == "" {
 		return nil
 	}
 	for name, instruction := range elsewhere {
 		if f := flags.Lookup(name); f != nil && f.Changed && os.Getenv(environment[name]) != f.Value.String() {
-			return usagef("leave it out: the Dockerfile says it with "+instruction, "--%s has no meaning with --file", name)
+			return usagef("leave it out, as a Dockerfile says it with "+instruction+"; --dist DIR is for a site that is built",
+				"--%s has no meaning with %s", name, file)
 		}
 	}
 	return nil

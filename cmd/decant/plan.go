@@ -47,7 +47,7 @@ func runPlan(ctx context.Context, o *buildOptions, serve bool, flags *pflag.Flag
 	if err := o.check(); err != nil {
 		return err
 	}
-	if err := o.dockerfile.clash(flags); err != nil {
+	if err := o.dockerfile.clash(flags, dir); err != nil {
 		return err
 	}
 	opts, err := o.assembleOptions(dir, std.in)

@@ -191,6 +191,10 @@ func pathOf(flag, value string) (prefix, path string, ok bool) {
 // confine makes a path of the file one of the file's directory, which it may not
 // leave: a project has no say in what else is on this machine.
 func (s *settings) confine(flag, value string) (string, error) {
+	if flag == "build-arg" && !strings.Contains(value, "=") {
+		return "", usagef("write it as KEY=VALUE, or give it as a flag: --build-arg "+value,
+			"reading %s: key %q: %s would be taken from the environment", s.file, flag, value)
+	}
 	prefix, path, ok := pathOf(flag, value)
 	if !ok {
 		return value, nil
@@ -199,7 +203,26 @@ func (s *settings) confine(flag, value string) (string, error) {
 		return "", usagef("give it as a flag: --"+flag+" "+value,
 			"reading %s: key %q: %s is not in the project", s.file, flag, value)
 	}
-	return prefix + filepath.Join(s.dir, path), nil
+	full := filepath.Join(s.dir, path)
+	if leadsOut(s.dir, full) {
+		return "", usagef("give it as a flag: --"+flag+" "+value,
+			"reading %s: key %q: %s leads out of the project", s.file, flag, value)
+	}
+	return prefix + full, nil
+}
+
+// leadsOut reports a path below dir that links take elsewhere.
+func leadsOut(dir, path string) bool {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false // nothing is there yet
+	}
+	rel, err := filepath.Rel(root, real)
+	return err != nil || !filepath.IsLocal(rel)
 }
 
 func (s *settings) set(flags *pflag.FlagSet, f *pflag.Flag, value any) error {

@@ -235,23 +235,23 @@ func (u *ui) Step(name, command string) (io.Writer, func(error)) {
 func (u *ui) shows() bool { return !u.quiet && u.live == nil }
 
 // passing writes what a step prints between the lines of others.
-func (u *ui) passing() io.Writer {
-	return writerFunc(func(p []byte) (int, error) {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if u.terminal {
-			if _, err := u.w.Write(harmless(p)); err != nil {
-				return 0, err
-			}
-			return len(p), nil
+func (u *ui) passing() io.Writer { return (*passingWriter)(u) }
+
+// passingWriter is a pointer, and so comparable: the sandbox takes equal writers for
+// standard output and error as one, which keeps the order of the two.
+type passingWriter ui
+
+func (u *passingWriter) Write(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.terminal {
+		if _, err := u.w.Write(harmless(p)); err != nil {
+			return 0, err
 		}
-		return u.w.Write(p)
-	})
+		return len(p), nil
+	}
+	return u.w.Write(p)
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // lastLine keeps the last line written to it that is not blank, for a terminal.
 type lastLine struct {
@@ -305,7 +305,11 @@ func (u *ui) summary(r *assemble.Result) {
 		return
 	}
 	topic := "site"
-	if l.Layers > 0 {
+	switch l.Layers {
+	case 0:
+	case 1:
+		topic = "1 layer"
+	default:
 		topic = fmt.Sprintf("%d layers", l.Layers)
 	}
 	u.Fact(topic, fmt.Sprintf("%d files, %s → %s%s", l.Files, byteText(l.SiteBytes), byteText(l.Bytes), reuse))

@@ -29,6 +29,9 @@ func (e *PathError) Unwrap() error { return e.Err }
 func (e *PathError) Hint() string {
 	switch e.Err {
 	case ErrNotExist:
+		if e.Nearest == "/" {
+			return "check the spelling, and what the directory has"
+		}
 		return fmt.Sprintf("what exists of it is %q", e.Nearest)
 	case ErrNotDir:
 		return fmt.Sprintf("%q is not a directory", e.Nearest)
@@ -43,7 +46,13 @@ type SourceError struct {
 	Err    error    // a *PathError
 }
 
-func (e *SourceError) Error() string { return fmt.Sprintf("copying %q: %v", e.Source, e.Err) }
+func (e *SourceError) Error() string {
+	var p *PathError
+	if errors.As(e.Err, &p) && strings.Trim(p.Name, "/") == strings.Trim(e.Source, "/") {
+		return fmt.Sprintf("copying %q: %v", e.Source, p.Err)
+	}
+	return fmt.Sprintf("copying %q: %v", e.Source, e.Err)
+}
 
 // Unwrap returns the reason.
 func (e *SourceError) Unwrap() error { return e.Err }
