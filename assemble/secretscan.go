@@ -151,7 +151,7 @@ func findSecret(e layer.Entry, values map[string][]byte) (id string, err error) 
 type LeakError struct{ Name, ID string }
 
 func (e *LeakError) Error() string {
-	return fmt.Sprintf("%s holds the value of the secret %q, which would be published", e.Name, e.ID)
+	return fmt.Sprintf("%s holds the value of the secret %q, and would be in the image", e.Name, e.ID)
 }
 
 // Hint says how to keep it out.

@@ -255,8 +255,8 @@ func (e *NoStageError) Unwrap() error { return e.Err }
 
 // Hint lists the stages.
 func (e *NoStageError) Hint() string {
-	return fmt.Sprintf("the stages before it are %s; write one of these, or the image's whole name",
-		strings.Join(e.Stages, ", "))
+	return fmt.Sprintf("the stages before it are %s; write --from=%s, or the image's whole name",
+		strings.Join(e.Stages, ", "), e.Stages[len(e.Stages)-1])
 }
 
 // runsForTarget tells whether a command is executed for the platform that the target
