@@ -210,6 +210,7 @@ type Tab struct {
 	mu        sync.Mutex
 	faults    []string
 	responses []Response
+	cached    map[string]bool // requests by their id, which memory answers
 }
 
 // A Response is what a page got for one of its requests.
@@ -244,7 +245,7 @@ func (br *Browser) Open(ctx context.Context) (*Tab, error) {
 			return nil, fmt.Errorf("opening a tab: %w", err)
 		}
 	}
-	t := &Tab{browser: br, session: made.SessionID, loaded: make(chan struct{}, 1)}
+	t := &Tab{browser: br, session: made.SessionID, loaded: make(chan struct{}, 1), cached: map[string]bool{}}
 	br.mu.Lock()
 	br.tabs[t.session] = t
 	br.mu.Unlock()
@@ -354,6 +355,7 @@ func (t *Tab) event(method string, params json.RawMessage) {
 		Type             string
 		Args             []struct{ Value json.RawMessage }
 		ExceptionDetails exception
+		RequestID        string
 		Entry            struct{ Level, Text, URL string }
 		Response         struct {
 			URL, MimeType string
@@ -373,9 +375,12 @@ func (t *Tab) event(method string, params json.RawMessage) {
 		case t.loaded <- struct{}{}:
 		default:
 		}
+	case method == "Network.requestServedFromCache":
+		t.cached[p.RequestID] = true
 	case method == "Network.responseReceived":
 		r := p.Response
-		t.responses = append(t.responses, Response{r.URL, r.Status, r.MimeType, r.FromDiskCache})
+		cached := r.FromDiskCache || t.cached[p.RequestID]
+		t.responses = append(t.responses, Response{r.URL, r.Status, r.MimeType, cached})
 	case method == "Runtime.exceptionThrown":
 		t.faults = append(t.faults, p.ExceptionDetails.text())
 	case method == "Runtime.consoleAPICalled" && slices.Contains(serious, p.Type):
