@@ -8,9 +8,9 @@ import (
 	"github.com/decant-build/decant/assemble/internal/plan"
 )
 
-// startStages begins with the stages that the missing layers of a chain need, all at
-// once: whoever asks for their files then waits for what is under way. The caller
-// waits for the group.
+// startStages begins with what the missing layers of a chain need, all at once:
+// whoever asks for files then waits for what is under way. The caller waits for the
+// group.
 func (e *emission) startStages(ctx context.Context, chain []*step) *errgroup.Group {
 	g := &errgroup.Group{}
 	if e.complete {
@@ -20,7 +20,22 @@ func (e *emission) startStages(ctx context.Context, chain []*step) *errgroup.Gro
 	for _, st := range chain {
 		e.startNeeds(ctx, g, st, started)
 	}
+	if !noRun(chain) {
+		// Its own RUNs, too: a layer is made while the next one executes.
+		e.startFiles(ctx, g, chain[len(chain)-1].stage)
+	}
 	return g
+}
+
+// startFiles makes the files of a stage.
+func (e *emission) startFiles(ctx context.Context, g *errgroup.Group, s *stage) {
+	g.Go(func() error {
+		_, err := s.files(ctx)
+		if err != nil {
+			e.cancel(err)
+		}
+		return err
+	})
 }
 
 // startNeeds starts the stages that a step reads, if it is to be done, and theirs.
@@ -36,13 +51,7 @@ func (e *emission) startNeeds(ctx context.Context, g *errgroup.Group, st *step, 
 		for _, below := range s.chain() {
 			e.startNeeds(ctx, g, below, started)
 		}
-		g.Go(func() error {
-			_, err := s.files(ctx)
-			if err != nil {
-				e.cancel(err)
-			}
-			return err
-		})
+		e.startFiles(ctx, g, s)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -98,6 +99,16 @@ func groundParts(variants []*variant) []part {
 
 // images makes one image, or an index of several.
 func (e *emission) images(ctx context.Context, variants []*variant) (f finished, err error) {
+	var trees errgroup.Group
+	defer trees.Wait() // whose error is that of whoever needs the tree
+	for _, v := range variants[1:] {
+		if s := v.target.ground(); s.base != nil && !s.runs() && copiesFresh(v.target.chain()) {
+			trees.Go(func() error {
+				_, err := v.treeOf(ctx, v.filesOf(s.base), false)
+				return err
+			})
+		}
+	}
 	var children []image.Child
 	for _, v := range variants {
 		img, err := e.image(ctx, v)
@@ -178,6 +189,12 @@ func (e *emission) image(ctx context.Context, v *variant) (v1.Image, error) {
 
 // historyComment says who wrote the entry, as BuildKit's does.
 const historyComment = "decant"
+
+// copiesFresh reports a chain that ends in files of the user's: they are laid on its
+// base in every build.
+func copiesFresh(chain []*step) bool {
+	return len(chain) > 0 && noRun(chain) && slices.ContainsFunc(chain, (*step).isFresh)
+}
 
 func noRun(steps []*step) bool {
 	for _, st := range steps {

@@ -11,7 +11,6 @@ import (
 	"github.com/decant-build/decant/assemble/internal/filetree"
 	"github.com/decant-build/decant/assemble/internal/layer"
 	"github.com/decant-build/decant/assemble/internal/plan"
-	"github.com/decant-build/decant/assemble/internal/rootfs"
 )
 
 // variant is a Dockerfile's target for one platform.
@@ -38,9 +37,7 @@ type stage struct {
 
 	// mu is held while files of the stage are made. A stage is locked before those
 	// that it needs, and there is no circle.
-	mu   sync.Mutex
-	root *rootfs.Rootfs // the base, unpacked; nil before, or if nothing runs on it
-	tree *filetree.Tree // of the base; nil before
+	mu sync.Mutex
 }
 
 // step is an instruction of a stage.
@@ -122,9 +119,22 @@ func (s *stage) runs() bool {
 // files is the tree of the stage's files after its last step. What that takes is
 // executed.
 func (s *stage) files(ctx context.Context) (*filetree.Tree, error) {
+	// One step at a time: who wants what an earlier one changed gets a turn.
+	for n := range s.steps {
+		if err := s.lay(ctx, n); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.treeAfter(ctx, len(s.steps)-1)
+}
+
+func (s *stage) lay(ctx context.Context, n int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.treeAfter(ctx, n)
+	return err
 }
 
 // treeAfter is the tree after the step n, -1 for the base. s.mu is held.

@@ -82,7 +82,7 @@ func newUI(w io.Writer, o uiOptions) *ui {
 		u.w = u.live
 	}
 	u.layer = meter{name: "layer"}
-	u.blobs = meter{name: "upload"}
+	u.blobs = meter{name: "transfer"}
 	return u
 }
 
@@ -122,6 +122,9 @@ func (u *ui) Layer(files, totalFiles int, bytes, totalBytes int64) {
 
 // Transfer is the registry client's progress function.
 func (u *ui) Transfer(e registry.Event) {
+	if e.Op == registry.OpMount || e.Op == registry.OpSkip {
+		return // no bytes move
+	}
 	key := string(e.Op) + e.Digest.Hex
 	u.mu.Lock()
 	u.sizes[key], u.done[key] = e.Total, e.Done

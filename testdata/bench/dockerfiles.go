@@ -123,7 +123,7 @@ func benchDockerfiles(ctx context.Context, b *bed.Bed, tmp string, files []docke
 	for _, f := range files {
 		r, err := d.time(ctx, f)
 		if err != nil {
-			return fmt.Errorf("Dockerfile %q: %w", f.name, err)
+			return fmt.Errorf("building as %q says: %w", f.name, err)
 		}
 		rows = append(rows, r...)
 	}
