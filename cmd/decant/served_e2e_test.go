@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/decant-build/decant/testdata/bed"
 )
 
@@ -256,53 +254,54 @@ func TestServedFrontEnds(t *testing.T) {
 	if _, err := w.bed.Push(t.Context(), node, w.host+"/node"); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("vue-ts", func(t *testing.T) {
-		r := w.serve(t, w.project(t, "vue-ts"), 0)
-		defer r.stop(t)
-		tab := w.openTab(t)
-		for _, path := range []string{"/", "/any/path"} {
-			visitVue(t, tab, r.url+path)
-		}
-	})
-	t.Run("eleventy", func(t *testing.T) {
-		r := w.serve(t, w.project(t, "eleventy"), 0)
-		defer r.stop(t)
-		tab := w.openTab(t)
-		for _, path := range []string{"/", "/guide/", "/guide"} {
-			if err := tab.Go(t.Context(), r.url+path); err != nil {
-				t.Fatal(err)
-			}
-			// The page names no icon, and the browser asks for one.
-			if diff := cmp.Diff([]string(nil), tab.Faults()); diff != "" {
-				t.Errorf("%s: the console says %s", path, diff)
-			}
-			if got := valueOf(t, tab, "document.querySelectorAll('nav a').length"); got != "2" {
-				t.Errorf("%s has %s links", path, got)
-			}
-		}
-		if got := fetch(t, r.url+"/nowhere"); got.status != http.StatusNotFound ||
-			!strings.Contains(got.body, "There is no such page") {
-			t.Errorf("a page that is not there: %d %s", got.status, got.body)
+	t.Run("apps", func(t *testing.T) {
+		for app, visit := range map[string]func(*testing.T, *bed.Tab, string){
+			"vue-ts": visitVue, "eleventy": visitEleventy,
+		} {
+			t.Run(app, func(t *testing.T) {
+				t.Parallel() // much of a build is waiting for the registry
+				r := w.serve(t, w.project(t, app), 0)
+				defer r.stop(t)
+				visit(t, w.openTab(t), r.url)
+			})
 		}
 	})
 }
 
-// visitVue looks at the sample application, and asks for its second part.
-func visitVue(t *testing.T, tab *bed.Tab, url string) {
-	t.Helper()
-	if err := tab.Go(t.Context(), url); err != nil {
-		t.Fatal(err)
+// visitEleventy looks at pages that are files, with and without a slash, and at one
+// that is not there.
+func visitEleventy(t *testing.T, tab *bed.Tab, url string) {
+	for _, path := range []string{"/", "/guide/", "/guide"} {
+		if err := tab.Go(t.Context(), url+path); err != nil {
+			t.Fatal(err)
+		}
+		complaints(t, tab, path)
+		if got := valueOf(t, tab, "document.querySelectorAll('nav a').length"); got != "2" {
+			t.Errorf("%s has %s links", path, got)
+		}
 	}
+	if got := fetch(t, url+"/nowhere"); got.status != http.StatusNotFound ||
+		!strings.Contains(got.body, "There is no such page") {
+		t.Errorf("a page that is not there: %d %s", got.status, got.body)
+	}
+}
+
+// visitVue looks at the sample application at two addresses, and asks for its second
+// part.
+func visitVue(t *testing.T, tab *bed.Tab, url string) {
 	const about = `(async () => {
 		[...document.querySelectorAll('button')].find((b) => b.textContent === 'About').click()
 		for (let i = 0; i < 500 && !document.querySelector('p'); i++) await new Promise((f) => setTimeout(f, 10))
 		return document.querySelector('p')?.textContent + getComputedStyle(document.querySelector('p')).borderLeftWidth
 	})()`
-	if got := valueOf(t, tab, about); !strings.Contains(got, "loaded when it is asked for") ||
-		!strings.HasSuffix(got, "4px") {
-		t.Errorf("%s: the second part is %q", url, got)
-	}
-	if faults := tab.Faults(); len(faults) > 0 {
-		t.Errorf("%s: the console says\n%s", url, strings.Join(faults, "\n"))
+	for _, path := range []string{"/", "/any/path"} {
+		if err := tab.Go(t.Context(), url+path); err != nil {
+			t.Fatal(err)
+		}
+		if got := valueOf(t, tab, about); !strings.Contains(got, "loaded when it is asked for") ||
+			!strings.HasSuffix(got, "4px") {
+			t.Errorf("%s: the second part is %q", path, got)
+		}
+		complaints(t, tab, path)
 	}
 }
