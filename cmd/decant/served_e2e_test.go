@@ -5,14 +5,17 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/decant-build/decant/testdata/bed"
 )
 
 // hostile is a value that would leave a string, a script and a line, if it could.
-const hostile = "</script><script>window.hurt=1</script>\"'\\\n`${1}\u2028ü$uri"
+const hostile = "</script><script>window.hurt=1</script>\"'\\\n`${1}\u2028ü$uri\t\r\n\n"
 
 // servedImages are the shapes of base and user that decant configures.
 var servedImages = []struct {
@@ -242,6 +245,34 @@ func TestServedBelowABasePath(t *testing.T) {
 	if got := fetch(t, r.url+"/shopping"); got.status != http.StatusNotFound {
 		t.Errorf("beside the base path: %d", got.status)
 	}
+}
+
+// TestPolicyBreaksNoPage serves a page of all that a policy may break with one that was
+// computed, and finds that all of it works and the console has nothing to say.
+func TestPolicyBreaksNoPage(t *testing.T) {
+	w := newServeWorld(t)
+	defer w.close(t)
+	dir := w.site(t, "policy", func(_, text string) string {
+		return strings.Replace(text, "CRLF\n", "CRLF\r\n", 1)
+	})
+	r := w.serve(t, w.build(t, dir, "unprivileged", "--csp", "auto"), 0)
+	defer r.stop(t)
+	tab := w.openTab(t)
+	load(t, tab, r.url+"/")
+	var ran []string
+	if err := tab.Eval(t.Context(), "window.ran", &ran); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(ran)
+	want := []string{"attribute 3px", "handler of the body", "handler with entities & ü", "image from data",
+		"module by an import map", "module when it is needed", "script in an image", "script with markup",
+		"script with the line ends of Windows", "set by script 5px", "sheet 9px", "style by script 7px",
+		"style rgb(1, 2, 3)", "wasm", "worker from a blob", `{"is": "data"}`}
+	if diff := cmp.Diff(want, ran); diff != "" {
+		t.Errorf("what works (-want +got): %s", diff)
+	}
+	v := &visit{tab: tab, url: r.url}
+	v.policy(t)
 }
 
 // TestServedFrontEnds builds the sample projects and looks at them in a browser: the
