@@ -35,8 +35,8 @@ func TestServedRightInABrowser(t *testing.T) {
 	defer w.close(t)
 	for _, c := range servedImages {
 		t.Run(c.name, func(t *testing.T) {
-			args := append([]string{"--csp", "auto", "--runtime-env", "PUBLIC_", "--env", "PUBLIC_NAME=" + hostile,
-				"--env", "PRIVATE_NAME=hush"}, c.args...)
+			args := append([]string{"--csp", "auto", "--runtime-env", "PUBLIC_",
+				"--env", "PUBLIC_NAME=" + hostile, "--env", "PRIVATE_NAME=hush"}, c.args...)
 			first := w.build(t, w.site(t, "shop-1", nil), c.base, args...)
 			second := w.build(t, w.site(t, "shop-2", nil), c.base, args...)
 			r := w.serve(t, first, 0)
@@ -66,7 +66,7 @@ type visit struct {
 // script, its style, and the variables of the container, as they are.
 func (v *visit) firstLoad(t *testing.T) {
 	load(t, v.tab, v.url+"/")
-	if got, want := valueOf(t, v.tab, "document.querySelector('#app').textContent"),
+	if got, want := shown(t, v.tab),
 		"release 1: home at 7.00: hello "+hostile; got != want {
 		t.Errorf("the page shows %q, not %q", got, want)
 	}
@@ -97,7 +97,7 @@ func (v *visit) firstLoad(t *testing.T) {
 func (v *visit) deepLink(t *testing.T) {
 	const want = "release 1: order 42: hello "
 	load(t, v.tab, v.url+"/orders/42")
-	if got := valueOf(t, v.tab, "document.querySelector('#app').textContent"); !strings.HasPrefix(got, want) {
+	if got := shown(t, v.tab); !strings.HasPrefix(got, want) {
 		t.Errorf("the deep link shows %q", got)
 	}
 	v.tab.Responses()
@@ -105,7 +105,7 @@ func (v *visit) deepLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet(t, v.tab, "reloaded")
-	if got := valueOf(t, v.tab, "document.querySelector('#app').textContent"); !strings.HasPrefix(got, want) {
+	if got := shown(t, v.tab); !strings.HasPrefix(got, want) {
 		t.Errorf("reloaded, the deep link shows %q", got)
 	}
 	for _, r := range v.tab.Responses() {
@@ -124,7 +124,8 @@ func (v *visit) policy(t *testing.T) {
 	for name, inject := range map[string]string{
 		"an inline script": `const s = document.createElement('script')
 			s.textContent = 'window.injected = 1'; document.body.append(s)`,
-		"a handler": `document.body.insertAdjacentHTML('beforeend', '<img src="data:," onerror="window.injected = 1">')
+		"a handler": `document.body.insertAdjacentHTML('beforeend',
+				'<img src="data:," onerror="window.injected = 1">')
 			await new Promise((done) => setTimeout(done, 100))`,
 		"a script of another server": `const s = document.createElement('script')
 			s.src = 'http://127.0.0.1:1/x.js'; document.body.append(s)
@@ -133,7 +134,8 @@ func (v *visit) policy(t *testing.T) {
 		if got := valueOf(t, v.tab, `(async () => { `+inject+"\nreturn window.injected })()"); got != "undefined" {
 			t.Errorf("%s ran", name)
 		}
-		if faults := strings.Join(v.tab.Faults(), "\n"); !strings.Contains(faults, "Content Security Policy") {
+		faults := strings.Join(v.tab.Faults(), "\n")
+		if !strings.Contains(faults, "Content Security Policy") {
 			t.Errorf("%s: the console says %q", name, faults)
 		}
 	}
@@ -144,9 +146,9 @@ func (v *visit) compressed(t *testing.T) {
 	const library = "/assets/vendor-Zt6m1Ws9.js"
 	plain := fetch(t, v.url+library)
 	packed := fetch(t, v.url+library, "Accept-Encoding", "gzip")
-	if plain.header.Get("Content-Encoding") != "" || packed.header.Get("Content-Encoding") != "gzip" {
-		t.Fatalf("encoded %q without, %q with gzip", plain.header.Get("Content-Encoding"),
-			packed.header.Get("Content-Encoding"))
+	without, with := plain.header.Get("Content-Encoding"), packed.header.Get("Content-Encoding")
+	if without != "" || with != "gzip" {
+		t.Fatalf("encoded %q without, %q with gzip", without, with)
 	}
 	z, err := gzip.NewReader(strings.NewReader(packed.body))
 	if err != nil {
@@ -166,7 +168,8 @@ func (v *visit) compressed(t *testing.T) {
 
 // redeployed looks at the second release from the tab of the first.
 func (v *visit) redeployed(t *testing.T) {
-	const page = "fetch('/').then(async (r) => r.status + ' ' + (await r.text()).includes('app-Cq7m2Rt8.js'))"
+	const page = `fetch('/').then(async (r) => r.status + ' ' +
+		(await r.text()).includes('app-Cq7m2Rt8.js'))`
 	if got := valueOf(t, v.tab, page); got != "200 true" {
 		t.Errorf("the old tab gets the page of the old release: %s", got)
 	}
@@ -193,7 +196,7 @@ func (v *visit) redeployed(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet(t, v.tab, "the new release")
-	if got := valueOf(t, v.tab, "document.querySelector('#app').textContent"); !strings.HasPrefix(got, "release 2") {
+	if got := shown(t, v.tab); !strings.HasPrefix(got, "release 2") {
 		t.Errorf("reloaded, the tab shows %q", got)
 	}
 }
@@ -205,12 +208,15 @@ func (v *visit) conditional(t *testing.T, old fetched) {
 	if len(now.body) != len(old.body) || now.body == old.body {
 		t.Fatalf("the releases' pages have %d and %d bytes", len(old.body), len(now.body))
 	}
-	for header, of := range map[string]string{"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"} {
+	for header, of := range map[string]string{
+		"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified",
+	} {
 		changed := fetch(t, v.url+"/", header, old.header.Get(of))
 		if changed.status != http.StatusOK || changed.body != now.body {
 			t.Errorf("%s of the old release: %d", header, changed.status)
 		}
-		if same := fetch(t, v.url+"/", header, now.header.Get(of)); same.status != http.StatusNotModified {
+		same := fetch(t, v.url+"/", header, now.header.Get(of))
+		if same.status != http.StatusNotModified {
 			t.Errorf("%s of this release: %d", header, same.status)
 		}
 	}
@@ -226,8 +232,8 @@ func TestServedBelowABasePath(t *testing.T) {
 		}
 		return text
 	})
-	r := w.serve(t, w.build(t, dir, "unprivileged", "--base-path", "/shop/", "--runtime-env", "PUBLIC_NAME",
-		"--env", "PUBLIC_NAME=you"), 0)
+	r := w.serve(t, w.build(t, dir, "unprivileged", "--base-path", "/shop/",
+		"--runtime-env", "PUBLIC_NAME", "--env", "PUBLIC_NAME=you"), 0)
 	defer r.stop(t)
 	tab := w.openTab(t)
 	for path, want := range map[string]string{
@@ -235,7 +241,7 @@ func TestServedBelowABasePath(t *testing.T) {
 		"/": "release 1: home at 7.00: hello you", "/shop": "release 1: home at 7.00: hello you",
 	} {
 		load(t, tab, r.url+path)
-		if got := valueOf(t, tab, "document.querySelector('#app').textContent"); got != want {
+		if got := shown(t, tab); got != want {
 			t.Errorf("%s shows %q", path, got)
 		}
 		if got := valueOf(t, tab, "location.pathname"); !strings.HasPrefix(got, "/shop/") {
@@ -322,8 +328,11 @@ func visitEleventy(t *testing.T, tab *bed.Tab, url string) {
 func visitVue(t *testing.T, tab *bed.Tab, url string) {
 	const about = `(async () => {
 		[...document.querySelectorAll('button')].find((b) => b.textContent === 'About').click()
-		for (let i = 0; i < 500 && !document.querySelector('p'); i++) await new Promise((f) => setTimeout(f, 10))
-		return document.querySelector('p')?.textContent + getComputedStyle(document.querySelector('p')).borderLeftWidth
+		let part
+		for (let i = 0; i < 500 && !(part = document.querySelector('p')); i++) {
+			await new Promise((done) => setTimeout(done, 10))
+		}
+		return part?.textContent + getComputedStyle(part).borderLeftWidth
 	})()`
 	for _, path := range []string{"/", "/any/path"} {
 		if err := tab.Go(t.Context(), url+path); err != nil {

@@ -33,8 +33,8 @@ func TestServedWithAReadOnlyRoot(t *testing.T) {
 	for _, base := range []string{"official", "unprivileged"} {
 		t.Run(base, func(t *testing.T) {
 			port := freePort(t)
-			image := w.build(t, w.site(t, "shop-1", nil), base, "--user", "101", "--port", strconv.Itoa(port),
-				"--csp", "auto", "--runtime-env", "PUBLIC_*")
+			image := w.build(t, w.site(t, "shop-1", nil), base,
+				"--user", "101", "--port", strconv.Itoa(port), "--csp", "auto", "--runtime-env", "PUBLIC_*")
 			s := startReadOnly(t, unpackImage(t, image), port, "PUBLIC_NAME="+hostile)
 			defer s.stop(t)
 			if !s.up() {
@@ -43,7 +43,7 @@ func TestServedWithAReadOnlyRoot(t *testing.T) {
 			}
 			tab := w.openTab(t)
 			load(t, tab, s.url+"/orders/42")
-			if got := valueOf(t, tab, "document.querySelector('#app').textContent"); got != "release 1: order 42: hello "+hostile {
+			if got := shown(t, tab); got != "release 1: order 42: hello "+hostile {
 				t.Errorf("the page shows %q", got)
 			}
 			if got, want := s.identity(t), anyID+" 0"; got != want {
@@ -104,7 +104,8 @@ exec unshare --user --map-user=` + anyID + ` --map-group=0 --root="$root" /docke
 // strictCommand runs a command in such a container. flags are unshare's.
 func strictCommand(t *testing.T, root string, flags, command []string) *exec.Cmd {
 	t.Helper()
-	if err := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--mount", "true").Run(); err != nil {
+	try := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--mount", "true")
+	if err := try.Run(); err != nil {
 		missing(t, "user namespaces, and unshare of util-linux: "+err.Error())
 	}
 	args := slices.Concat([]string{"--user", "--map-root-user", "--mount"}, flags,
@@ -118,7 +119,8 @@ func strictCommand(t *testing.T, root string, flags, command []string) *exec.Cmd
 // container; "" is nothing.
 func readOnlyFault(t *testing.T, image string) string {
 	t.Helper()
-	out, err := strictCommand(t, unpackImage(t, image), []string{"--net"}, []string{"nginx", "-t"}).CombinedOutput()
+	cmd := strictCommand(t, unpackImage(t, image), []string{"--net"}, []string{"nginx", "-t"})
+	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return ""
 	}
@@ -136,7 +138,8 @@ type strict struct {
 // startReadOnly starts the image's entrypoint; it may end at once.
 func startReadOnly(t *testing.T, root string, port int, env ...string) *strict {
 	t.Helper()
-	s := &strict{url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &strings.Builder{}, end: make(chan struct{})}
+	s := &strict{url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &strings.Builder{},
+		end: make(chan struct{})}
 	s.cmd = strictCommand(t, root, nil, []string{"nginx", "-g", "daemon off;"})
 	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
@@ -200,7 +203,8 @@ func (s *strict) stop(t *testing.T) {
 		return
 	default:
 	}
-	if err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	err := syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		t.Error(err)
 	}
 	<-s.end

@@ -35,10 +35,13 @@ var questions = []question{
 	{"how long browsers keep `app-Bk3d9Xq1.js`", func(t *testing.T, p *peer) string {
 		return kept(fetch(t, p.url+"/assets/app-Bk3d9Xq1.js"))
 	}},
-	{"`sw.js`, a service worker", func(t *testing.T, p *peer) string { return kept(fetch(t, p.url+"/sw.js")) }},
+	{"`sw.js`, a service worker", func(t *testing.T, p *peer) string {
+		return kept(fetch(t, p.url+"/sw.js"))
+	}},
 	{"`index.html`", func(t *testing.T, p *peer) string { return kept(fetch(t, p.url+"/")) }},
 	{"the type of `.mjs`", func(t *testing.T, p *peer) string {
-		if strings.HasPrefix(fetch(t, p.url+"/lib/greet.mjs").header.Get("Content-Type"), "text/javascript") {
+		got := fetch(t, p.url+"/lib/greet.mjs")
+		if strings.HasPrefix(got.header.Get("Content-Type"), "text/javascript") {
 			return "script"
 		}
 		return "no script: fails"

@@ -239,6 +239,12 @@ func complaints(t *testing.T, tab *bed.Tab, url string) {
 	}
 }
 
+// shown is what the sample site shows.
+func shown(t *testing.T, tab *bed.Tab) string {
+	t.Helper()
+	return valueOf(t, tab, "document.querySelector('#app').textContent")
+}
+
 // valueOf is what an expression comes to in a page.
 func valueOf(t *testing.T, tab *bed.Tab, expression string) string {
 	t.Helper()

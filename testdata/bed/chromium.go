@@ -40,8 +40,8 @@ const (
 // chromiumFlags are for pages of the tests alone. The sandbox would need user
 // namespaces, which a container may not have, or a user who is not root.
 func chromiumFlags(profile string) []string {
-	return []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + profile, "--no-sandbox",
-		"--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server", "--disable-sync",
+	return []string{"--headless=new", "--remote-debugging-pipe", "--user-data-dir=" + profile,
+		"--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server", "--disable-sync",
 		"--disable-background-networking", "--disable-component-update", "--disable-extensions", "about:blank"}
 }
 
@@ -56,7 +56,8 @@ func (b *Bed) Browser(ctx context.Context) (_ *Browser, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a profile for Chromium: %w", err)
 	}
-	br := &Browser{profile: profile, read: make(chan struct{}), calls: map[int]chan<- reply{}, tabs: map[string]*Tab{}}
+	br := &Browser{profile: profile, read: make(chan struct{}),
+		calls: map[int]chan<- reply{}, tabs: map[string]*Tab{}}
 	if err := br.start(ctx, tool); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting Chromium: %w", err), os.RemoveAll(profile))
 	}
@@ -76,7 +77,8 @@ func (br *Browser) start(ctx context.Context, tool *Tool) error {
 	defer answers.Close()
 	cmd := tool.Command(ctx, chromiumFlags(br.profile)...)
 	cmd.ExtraFiles = []*os.File{theirs, answers} // 3 and 4, as the protocol has it
-	cmd.Env = append(os.Environ(), "HOME="+br.profile, "XDG_CONFIG_HOME="+br.profile, "XDG_CACHE_HOME="+br.profile)
+	cmd.Env = append(os.Environ(),
+		"HOME="+br.profile, "XDG_CONFIG_HOME="+br.profile, "XDG_CACHE_HOME="+br.profile)
 	if br.process, err = startProcess(cmd); err != nil {
 		return errors.Join(err, to.Close(), from.Close())
 	}
@@ -245,7 +247,8 @@ func (br *Browser) Open(ctx context.Context) (*Tab, error) {
 			return nil, fmt.Errorf("opening a tab: %w", err)
 		}
 	}
-	t := &Tab{browser: br, session: made.SessionID, loaded: make(chan struct{}, 1), cached: map[string]bool{}}
+	t := &Tab{browser: br, session: made.SessionID, loaded: make(chan struct{}, 1),
+		cached: map[string]bool{}}
 	br.mu.Lock()
 	br.tabs[t.session] = t
 	br.mu.Unlock()

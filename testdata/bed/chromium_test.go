@@ -19,7 +19,8 @@ func TestBrowserTellsWhatAPageDoes(t *testing.T) {
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte(`<!doctype html><title>t</title><link rel=icon href=data:,><script>
-			console.log("calm"); console.warn("loud"); document.title += 1</script><script src=gone.js></script>`))
+			console.log("calm"); console.warn("loud"); document.title += 1</script>
+			<script src=gone.js></script>`))
 	}))
 	defer server.Close()
 	tab, err := browser.Open(t.Context())
@@ -35,15 +36,18 @@ func TestBrowserTellsWhatAPageDoes(t *testing.T) {
 			t.Errorf("title %q, %v", title, err)
 		}
 		faults := strings.Join(tab.Faults(), "\n")
-		if !strings.Contains(faults, "loud") || !strings.Contains(faults, "404") || strings.Contains(faults, "calm") {
+		if !strings.Contains(faults, "loud") || !strings.Contains(faults, "404") ||
+			strings.Contains(faults, "calm") {
 			t.Errorf("faults: %s", faults)
 		}
 		responses := tab.Responses()
-		if len(responses) != 2 || responses[0].Type != "text/html" || responses[1].Status != http.StatusNotFound {
+		if len(responses) != 2 || responses[0].Type != "text/html" ||
+			responses[1].Status != http.StatusNotFound {
 			t.Errorf("responses: %+v", responses)
 		}
 	}
-	if err := tab.Eval(t.Context(), "nothing.there", nil); err == nil || !strings.Contains(err.Error(), "ReferenceError") {
+	err = tab.Eval(t.Context(), "nothing.there", nil)
+	if err == nil || !strings.Contains(err.Error(), "ReferenceError") {
 		t.Errorf("an exception came back as %v", err)
 	}
 	if err := tab.Go(t.Context(), "http://127.0.0.1:1/"); err == nil {
