@@ -104,6 +104,7 @@ func TestOneByteOfAFreshCopyIsNoticed(t *testing.T) {
 
 func TestAFileThatVanishesFromAFreshCopyIsAnError(t *testing.T) {
 	o, push, _ := builtLargeSite(t)
+	o.Serving.Conf, o.Check = "off", CheckOff // which read files too
 	b, err := newBuild(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +115,10 @@ func TestAFileThatVanishesFromAFreshCopyIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	parts, err := b.choosePlatforms(base)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tree, err := b.scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +126,7 @@ func TestAFileThatVanishesFromAFreshCopyIsAnError(t *testing.T) {
 	if err := os.Remove(filepath.Join(o.Dir, "assets", "5.js")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.pour(t.Context(), base, tree, nil)
+	_, err = b.pour(t.Context(), base, tree, parts)
 	var changed *layer.ChangedError
 	if !errors.As(err, &changed) || changed.What != "vanished" || push.streamed.Load() != 0 {
 		t.Errorf("%v; %d layers sent", err, push.streamed.Load())

@@ -64,7 +64,7 @@ func (w *projectWorld) build(t *testing.T, u user, app string) {
 	before := treeOf(t, dir)
 	out := filepath.Join(u.home, app+"-out")
 	u.run(t, "build", dir, "--base", w.nginx, "--builder", w.node, "-o", "oci:"+out,
-		"--progress", "plain")
+		"--progress", "plain", "--serve", "off")
 	if diff := cmp.Diff(before, treeOf(t, dir)); diff != "" {
 		t.Errorf("the project's directory changed: %s", diff)
 	}

@@ -38,7 +38,7 @@ func TestAllWorksForAPlainUser(t *testing.T) {
 		"^Test(NginxServesItsPage|UnpackedToolsWorkTogether|RegistryIsGoneAfterStop|NodeIsAValidImageThatRuns)$")
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "TMPDIR=" + tmp, "PATH=/usr/local/bin:/usr/bin:/bin",
-		"DECANT_BED_TEST_DIR=" + filepath.Join(home, "cache"), "USER=nobody"}
+		"DECANT_BED_TEST_DIR=" + filepath.Join(home, "cache"), "USER=nobody", "XDG_RUNTIME_DIR=" + tmp}
 	for _, name := range []string{"DECANT_TEST_REQUIRE_ALL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
 		"https_proxy", "no_proxy", "NODE_EXTRA_CA_CERTS", "npm_config_registry"} {
 		if value, ok := os.LookupEnv(name); ok {
