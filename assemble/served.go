@@ -96,14 +96,64 @@ func (b *build) checkServing() error {
 	}
 	o := b.serveOptions()
 	if err := o.Validate(); err != nil {
-		var wrong *site.OptionError
-		fix := ""
-		if errors.As(err, &wrong) {
-			fix = wrong.Hint()
+		return servingError(err)
+	}
+	if b.ownConf() != "" {
+		text, err := readConf(b.ownConf())
+		if err != nil {
+			return err
 		}
-		return &UsageError{Err: err, Fix: fix}
+		if _, err := site.CheckConf(b.ownConf(), text); err != nil {
+			return servingError(err)
+		}
 	}
 	return nil
+}
+
+// servingFlags are the fields of site.ServeOptions as the user knows them.
+var servingFlags = map[string]string{
+	"Headers": "--header", "BasePath": "--base-path", "Proxies": "--proxy", "CSP": "--csp",
+	"RuntimeEnv": "--runtime-env", "Port": "--port", "User": "--user", "Mode": "--spa",
+}
+
+// servingError is a usage error that names the flag.
+func servingError(err error) error {
+	var wrong *site.OptionError
+	if errors.As(err, &wrong) {
+		if flag := servingFlags[wrong.Option]; flag != "" {
+			wrong.Option = flag
+		}
+	}
+	fix := ""
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		fix = hinted.Hint()
+	}
+	return &UsageError{Err: err, Fix: fix}
+}
+
+// ownConf is the user's configuration; "" if decant's or none is wanted.
+func (b *build) ownConf() string {
+	if conf := b.Serving.Conf; conf != "auto" && conf != "off" {
+		return conf
+	}
+	return ""
+}
+
+func readConf(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usagef("name nginx's configuration: auto, off or a file", "--serve %s: %s", name, reason(err))
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConf+1))
+	if err == nil && len(text) > maxConf {
+		err = fmt.Errorf("larger than %d MiB", maxConf>>20)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return text, nil
 }
 
 // serve checks the site, and adds to it what its nginx needs: a configuration, and
@@ -131,7 +181,7 @@ func (b *build) serve(ctx context.Context, tree layer.Tree, parts []part) (layer
 	b.Progress.Fact("serve", fmt.Sprintf("nginx on port %d: %s (%s)", b.listen, analysis.Mode, analysis.Why))
 	files, err := site.Files(analysis, server, o)
 	if err != nil {
-		return tree, err
+		return tree, servingError(err)
 	}
 	siblings, err := b.siblings(ctx, tree)
 	if err != nil {
@@ -191,21 +241,13 @@ func (b *build) exposedPorts() map[string]json.RawMessage {
 
 // addOwn adds the user's configuration, if there is one.
 func (b *build) addOwn(tree layer.Tree) (layer.Tree, error) {
-	name := b.Serving.Conf
-	if name == "" || name == "auto" || name == "off" {
+	name := b.ownConf()
+	if name == "" {
 		return tree, nil
 	}
-	f, err := os.Open(name)
+	text, err := readConf(name)
 	if err != nil {
-		return tree, usagef("name nginx's configuration: auto, off or a file", "--serve %s: %s", name, reason(err))
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxConf+1))
-	if err == nil && len(text) > maxConf {
-		err = fmt.Errorf("larger than %d MiB", maxConf>>20)
-	}
-	if err != nil {
-		return tree, fmt.Errorf("reading %s: %w", name, err)
+		return tree, err
 	}
 	files, err := site.Own(name, text)
 	if err != nil {

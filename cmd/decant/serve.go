@@ -33,6 +33,7 @@ type runOptions struct {
 var sharedFlags = []string{
 	"base", "builder", "dist", "isolation", "progress", "quiet", "insecure-registry", "ca-file", "mirror",
 	"file", "target", "build-arg", "secret", "ssh", "jobs",
+	"serve", "spa", "no-spa", "csp", "header", "base-path", "proxy", "runtime-env", "check",
 }
 
 func (o *runOptions) addFlags(fs *pflag.FlagSet) {

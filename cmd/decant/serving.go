@@ -47,13 +47,23 @@ func (o *servingOptions) checkFlags() error {
 			return usagef("write it as NAME:VALUE", "malformed --header %q", h)
 		}
 	}
+	paths := map[string]bool{}
 	for _, p := range o.proxies {
+		path, _, _ := strings.Cut(p, "=")
+		if paths[path] {
+			return usagef("leave one out", "--proxy %s is given twice", path)
+		}
+		paths[path] = true
 		if path, url, ok := strings.Cut(p, "="); !ok || path == "" || url == "" {
 			return usagef("write it as /api=http://HOST:PORT", "malformed --proxy %q", p)
 		}
 	}
 	if o.conf != "" && o.conf != "auto" && o.conf != "off" {
-		if info, err := os.Stat(o.conf); err != nil || !info.Mode().IsRegular() {
+		info, err := os.Stat(o.conf)
+		if err == nil && !info.Mode().IsRegular() {
+			return usagef("one of auto, off, or a file with nginx's configuration", "--serve %s: not a file", o.conf)
+		}
+		if err != nil {
 			return usagef("one of auto, off, or a file with nginx's configuration", "--serve %s: no such file", o.conf)
 		}
 	}

@@ -146,7 +146,7 @@ func (s *settings) apply(flags, build *pflag.FlagSet) error {
 			return s.unknownKey(key, build)
 		}
 		f := flags.Lookup(key)
-		if f == nil || f.Changed {
+		if f == nil || f.Changed || isChanged(flags, opposites[key]) {
 			continue
 		}
 		if err := s.set(flags, f, s.values[key]); err != nil {
@@ -154,6 +154,14 @@ func (s *settings) apply(flags, build *pflag.FlagSet) error {
 		}
 	}
 	return nil
+}
+
+// opposites are flags that say the contrary of one another.
+var opposites = map[string]string{"spa": "no-spa", "no-spa": "spa"}
+
+func isChanged(flags *pflag.FlagSet, name string) bool {
+	f := flags.Lookup(name)
+	return f != nil && f.Changed
 }
 
 func (s *settings) unknownKey(key string, build *pflag.FlagSet) error {

@@ -22,6 +22,7 @@ const (
 type confData struct {
 	Rules      []CacheRule // with the base path
 	EnvPath    string      // "" is none
+	EnvPattern string      // a regular expression: as a plain key a long one is more than nginx's table takes
 	Policies   []pagePolicy
 	Policy     string // of all other pages, quoted; "" is none
 	Listen     []string
@@ -86,7 +87,7 @@ func newConfData(a *Analysis, s Server, o ServeOptions) (*confData, error) {
 		d.Rules = append(d.Rules, r)
 	}
 	if len(o.RuntimeEnv) > 0 {
-		d.EnvPath, d.EnvFile = base+envName, envFile
+		d.EnvPath, d.EnvFile, d.EnvPattern = base+envName, envFile, pattern(base+envName)
 	}
 	if a.AppleApp {
 		d.AppleApp = base + appleApp
@@ -188,7 +189,7 @@ types {
 map $uri $decant_cache {
     default "no-cache";
 {{- if .EnvPath}}
-    "{{.EnvPath}}" "no-store";
+    "~^{{.EnvPattern}}$" "no-store";
 {{- end}}
     "~\.(?:html?|xhtml|webmanifest)$" "no-cache";
 {{- range .Rules}}

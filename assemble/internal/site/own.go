@@ -112,7 +112,8 @@ func parseConf(text string) ([]directive, *ConfError) {
 		case closeBrace:
 			switch {
 			case len(words) > 0:
-				fault = fmt.Sprintf("%q has no semicolon", words[0])
+				return nil, &ConfError{Line: first, What: fmt.Sprintf("%q has no semicolon", words[0]),
+					Fix: "end it with ;"}
 			case len(in) == 0:
 				fault = "a brace closes nothing"
 			default:

@@ -26,7 +26,7 @@ func TestCheckConfSaysWhereAFaultIs(t *testing.T) {
 		"server { }":                           "x.conf:1: no server of it listens",
 		"server {\n listen 80;\n":              "x.conf:1: the brace of \"server\" is not closed",
 		"server { listen 80; }\n}":             "x.conf:2: a brace closes nothing",
-		"server {\n listen 80\n}":              "x.conf:3: \"listen\" has no semicolon",
+		"server {\n listen 80\n}":              "x.conf:2: \"listen\" has no semicolon",
 		"server { listen 80; } x":              "x.conf:1: \"x\" has no semicolon",
 		"server {\n\n add_header X \"a;\n }\n": "x.conf:3: a quote is not closed",
 		"a \"b\"c;":                            "x.conf:1: something follows a quote at once",

@@ -34,6 +34,11 @@ func (d *confData) addPolicy(a *Analysis, o ServeOptions) error {
 	}
 	var all Page
 	for _, p := range a.Pages {
+		if a.Legacy && len(p.Scripts)+len(p.Handlers) > 0 {
+			return &OptionError{"CSP", o.CSP,
+				fmt.Sprintf("the page %q has scripts in it, and not all pages are UTF-8: browsers take the sums of decoded text", p.Path),
+				"write the pages in UTF-8, or give a policy in full"}
+		}
 		if p.Unread {
 			return &OptionError{"CSP", o.CSP,
 				fmt.Sprintf("the page %q is too large to be looked into", p.Path),

@@ -32,7 +32,7 @@ func (e *WarningsError) Error() string {
 
 // Hint returns the way out.
 func (e *WarningsError) Hint() string {
-	return "correct what is told, or let the check warn only"
+	return "correct what is told, or let the check warn only: --check warn"
 }
 
 // Check says what is likely a mistake in a site, and refuses one that holds secrets, with
