@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -28,7 +29,7 @@ type blobReader struct {
 	desc v1.Descriptor
 	ref  string
 
-	body    io.ReadCloser
+	current holder
 	off     int64
 	sum     hash.Hash // nil when reading starts in the middle: nothing to compare then
 	failed  int       // attempts in a row
@@ -58,12 +59,16 @@ func (c *Client) openBlobAt(ctx context.Context, from []place, d v1.Descriptor, 
 // Read implements io.Reader.
 func (b *blobReader) Read(p []byte) (int, error) {
 	for b.err == nil {
-		if b.body == nil {
-			if b.err = b.open(); b.err != nil || b.body == nil {
-				continue
-			}
+		body, closed := b.current.get()
+		if closed {
+			b.err = errClosed
+			break
 		}
-		n, err := b.body.Read(p)
+		if body == nil {
+			b.err = b.open()
+			continue
+		}
+		n, err := body.Read(p)
 		b.take(p[:n])
 		switch {
 		case b.off > b.desc.Size:
@@ -118,10 +123,12 @@ func (b *blobReader) check() error {
 
 // broken decides whether to go on after the connection broke; nil is yes.
 func (b *blobReader) broken(err error) error {
-	_ = b.body.Close()
-	b.body = nil
+	b.current.set(nil)
 	if b.ctx.Err() != nil {
 		return context.Cause(b.ctx)
+	}
+	if _, closed := b.current.get(); closed {
+		return errClosed
 	}
 	if b.off-b.healthy >= renewAfter {
 		b.failed, b.healthy = 0, b.off
@@ -164,7 +171,7 @@ func (b *blobReader) openFrom(p place) error {
 	}
 	if b.off > 0 {
 		if b.off == b.desc.Size {
-			b.body = http.NoBody
+			b.current.set(http.NoBody)
 			return nil
 		}
 		r.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", b.off)}}
@@ -173,19 +180,19 @@ func (b *blobReader) openFrom(p place) error {
 	if err != nil {
 		return err
 	}
-	b.body = resp.Body
+	b.current.set(resp.Body)
 	if resp.StatusCode == http.StatusPartialContent {
 		start, total, ok := parseContentRange(resp.Header.Get("Content-Range"))
 		if !ok || start != b.off || total >= 0 && total != b.desc.Size {
 			discard(resp)
-			b.body = nil
+			b.current.set(nil)
 			return b.fail(errors.New("the registry answers with another range than was asked for"))
 		}
 		return nil
 	}
 	if resp.ContentLength >= 0 && resp.ContentLength != b.desc.Size {
 		discard(resp)
-		b.body = nil
+		b.current.set(nil)
 		return b.fail(fmt.Errorf("the blob is %d bytes long instead of %d",
 			resp.ContentLength, b.desc.Size))
 	}
@@ -197,17 +204,46 @@ func (b *blobReader) openFrom(p place) error {
 	return nil
 }
 
-// Close implements io.Closer.
-func (b *blobReader) Close() error {
-	if b.err == nil {
-		b.err = errors.New("reading a blob that has been closed")
+// Close implements io.Closer. It may be called while a Read waits, which then ends.
+func (b *blobReader) Close() error { return b.current.close() }
+
+var errClosed = errors.New("reading a blob that has been closed")
+
+// holder has the body that a blobReader reads at present. Close comes from another
+// goroutine than the rest.
+type holder struct {
+	mu     sync.Mutex
+	body   io.ReadCloser // nil between two
+	closed bool
+}
+
+func (c *holder) get() (body io.ReadCloser, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.body, c.closed
+}
+
+// set takes a body in place of the one before, which it closes. After close there is
+// none to be had.
+func (c *holder) set(body io.ReadCloser) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.body != nil {
+		_ = c.body.Close()
 	}
-	if b.body == nil {
+	if c.body = body; c.closed && body != nil {
+		_ = body.Close()
+	}
+}
+
+func (c *holder) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.body == nil {
 		return nil
 	}
-	body := b.body
-	b.body = nil
-	return body.Close()
+	return c.body.Close()
 }
 
 // parseContentRange reads "bytes 5-9/10"; total is -1 if it is "*".
