@@ -66,8 +66,8 @@ func (x *executor) get(ctx context.Context, from, checksum string) (d download, 
 	if err != nil {
 		return d, err
 	}
-	entry := layer.Entry{Name: d.name, Mode: 0o600, Base: dir, Source: "file"}
-	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
+	entry := layer.Entry{Name: d.name, Mode: 0o600, Base: dir, Source: "file", MTime: time.Unix(1, 0).UnixNano()}
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil && t.Unix() > 0 {
 		entry.MTime = t.UnixNano()
 	}
 	if err := spoolBody(resp.Body, &entry, checksum); err != nil {
@@ -95,11 +95,8 @@ func spoolBody(body io.Reader, e *layer.Entry, checksum string) (err error) {
 		return &DownloadError{What: fmt.Sprintf("its content is %s, and not %s", got, checksum),
 			Fix: "if the new content is what you want, change --checksum"}
 	}
-	if e.MTime != 0 {
-		t := time.Unix(0, e.MTime)
-		return os.Chtimes(f.Name(), t, t)
-	}
-	return nil
+	t := time.Unix(0, e.MTime)
+	return os.Chtimes(f.Name(), t, t)
 }
 
 // DownloadError is a file that ADD could not fetch.

@@ -249,6 +249,9 @@ func (e *emission) changed(ctx context.Context, st *step) ([]layer.Entry, error)
 	if err == nil {
 		err = e.keepSecretsOut(ctx, changes)
 	}
+	if err == nil {
+		err = e.tellSecrets(st, changes)
+	}
 	return changes, st.fault(err)
 }
 

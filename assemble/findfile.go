@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -29,6 +30,10 @@ func (b *build) findDockerfile() (in input, found bool, err error) {
 	if name == "" {
 		name, why = filepath.Join(b.Dir, defaultDockerfile), "it has a Dockerfile"
 		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			// As docker.
+			name = filepath.Join(b.Dir, strings.ToLower(defaultDockerfile))
+		}
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 			return input{}, false, b.checkNoDockerfile()
 		}
 		if err := b.checkInside(name); err != nil {
@@ -40,7 +45,7 @@ func (b *build) findDockerfile() (in input, found bool, err error) {
 			name = inside
 		}
 	}
-	text, err := readDockerfile(name)
+	text, err := readDockerfile(name, b.Dockerfile != "")
 	if err != nil {
 		return input{}, false, err
 	}
@@ -81,13 +86,15 @@ func (b *build) checkNoDockerfile() error {
 	return nil
 }
 
-func readDockerfile(name string) ([]byte, error) {
+// readDockerfile reads a file; one that is named may be a pipe, as shells make them.
+func readDockerfile(name string, named bool) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &InputError{Dir: name, What: "no such file", Fix: "name the Dockerfile with --file"}
 	case err != nil:
 		return nil, &InputError{Dir: name, What: reason(err), Fix: "make it readable to this user"}
+	case info.Mode()&fs.ModeNamedPipe != 0 && named:
 	case !info.Mode().IsRegular(): // opening a fifo would wait for ever
 		return nil, &InputError{Dir: name, What: "not a file", Fix: "name the Dockerfile with --file"}
 	}

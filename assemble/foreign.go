@@ -51,7 +51,13 @@ func (e *ForeignError) Error() string {
 
 // Hint says how to do without, and what makes it possible.
 func (e *ForeignError) Hint() string {
-	rest := strings.TrimSpace(strings.TrimPrefix(e.From, "FROM"))
+	var words []string
+	for _, word := range strings.Fields(e.From)[1:] {
+		if !strings.HasPrefix(word, "--platform") {
+			words = append(words, word)
+		}
+	}
+	rest := strings.Join(words, " ")
 	return fmt.Sprintf("if what the stage builds is the same for all platforms, write FROM --platform=$BUILDPLATFORM %s; "+
 		"or install QEMU's user emulation for binfmt_misc", rest)
 }

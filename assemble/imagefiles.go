@@ -3,8 +3,11 @@ package assemble
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -108,7 +111,7 @@ func (x *executor) treeOf(ctx context.Context, f *imageFiles, unpacked bool) (*f
 
 // indexes lists what the layers of an image hold.
 func (x *executor) indexes(ctx context.Context, base *stageBase) ([][]layer.Entry, error) {
-	layers, err := base.image.Layers()
+	layers, err := base.tars()
 	if err != nil {
 		return nil, err
 	}
@@ -126,14 +129,56 @@ func (x *executor) indexes(ctx context.Context, base *stageBase) ([][]layer.Entr
 	return indexes, g.Wait()
 }
 
-// index lists what a layer holds. Its blob is read once; afterwards the cache knows,
-// by the digest of the blob, which is the one thing that nobody can claim falsely.
-func (x *executor) index(ctx context.Context, l v1.Layer) ([]layer.Entry, error) {
+// layerTar is a layer of an image, and the digest that its tar is to have. An image's
+// configuration names it, by which steps are known: it is never taken on trust.
+type layerTar struct {
+	v1.Layer
+	diffID v1.Hash
+}
+
+func (b *stageBase) tars() ([]layerTar, error) {
+	layers, err := b.image.Layers()
+	if err != nil {
+		return nil, err
+	}
+	config, err := b.image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if len(config.RootFS.DiffIDs) != len(layers) {
+		return nil, fmt.Errorf("%s: %d layers in its manifest and %d in its configuration", b.ref, len(layers), len(config.RootFS.DiffIDs))
+	}
+	var tars []layerTar
+	for i, l := range layers {
+		tars = append(tars, layerTar{l, config.RootFS.DiffIDs[i]})
+	}
+	return tars, nil
+}
+
+// read passes the tar to use, which reads it to its end, and compares the digest.
+func (l layerTar) read(use func(io.Reader) error) error {
+	r, err := l.Uncompressed()
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if err := errors.Join(use(io.TeeReader(r, sum)), r.Close()); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != l.diffID.Hex {
+		return &rootfs.DigestError{What: "diffID", Want: l.diffID.String(), Got: "sha256:" + got}
+	}
+	return nil
+}
+
+// index lists what a layer holds. Its blob is read once; afterwards the cache knows, by
+// the digests of the blob and of the tar in it.
+func (x *executor) index(ctx context.Context, l layerTar) ([]layer.Entry, error) {
 	digest, err := l.Digest()
 	if err != nil {
 		return nil, err
 	}
-	key := cache.Key("index/1", digest.String())
+	key := cache.Key("index/2", digest.String(), l.diffID.String())
 	if x.cache != nil {
 		if kept, ok := x.cache.Index(key); ok {
 			if entries, err := filetree.DecodeIndex(bytes.NewReader(kept)); err == nil {
@@ -141,12 +186,12 @@ func (x *executor) index(ctx context.Context, l v1.Layer) ([]layer.Entry, error)
 			}
 		}
 	}
-	r, err := l.Uncompressed()
+	var entries []layer.Entry
+	err = l.read(func(r io.Reader) (err error) {
+		entries, err = filetree.ReadIndex(ctx, r)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	entries, err := filetree.ReadIndex(ctx, r)
-	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, err
 	}
 	var encoded bytes.Buffer
@@ -165,7 +210,7 @@ func (x *executor) fetch(ctx context.Context, base *stageBase, entries []layer.E
 	if len(missing) == 0 {
 		return nil
 	}
-	layers, err := base.image.Layers()
+	layers, err := base.tars()
 	if err != nil {
 		return err
 	}
@@ -187,14 +232,13 @@ func (x *executor) fetch(ctx context.Context, base *stageBase, entries []layer.E
 	return g.Wait()
 }
 
-func (x *executor) extract(ctx context.Context, l v1.Layer, names []string) (dir string, files map[string]string, err error) {
+func (x *executor) extract(ctx context.Context, l layerTar, names []string) (dir string, files map[string]string, err error) {
 	if dir, err = os.MkdirTemp(x.dir, "files-"); err != nil {
 		return "", nil, err
 	}
-	r, err := l.Uncompressed()
-	if err != nil {
-		return "", nil, err
-	}
-	files, err = filetree.Extract(ctx, r, names, dir)
-	return dir, files, errors.Join(err, r.Close())
+	err = l.read(func(r io.Reader) (err error) {
+		files, err = filetree.Extract(ctx, r, names, dir)
+		return err
+	})
+	return dir, files, err
 }

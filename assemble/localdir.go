@@ -29,7 +29,7 @@ func (b *build) imageOutputs() []Output {
 type stagedFiles struct {
 	output Output
 	temp   string
-	count  int // of the entries
+	count  int // of files and links
 }
 
 // stageFiles writes the files of the only target beside every such directory. After
@@ -65,7 +65,7 @@ func (x *executor) stageFiles(ctx context.Context, variants []*variant) (staged 
 		if err != nil {
 			return staged, fmt.Errorf("writing %s: %w", out, err)
 		}
-		staged = append(staged, stagedFiles{out, temp, len(entries)})
+		staged = append(staged, stagedFiles{out, temp, countFiles(entries)})
 		if err := writeTree(ctx, temp, entries); err != nil {
 			return staged, fmt.Errorf("writing %s: %w", out, err)
 		}
@@ -102,6 +102,16 @@ func (s stagedFiles) commit() error {
 		return nil // there was nothing, or an empty directory
 	}
 	return mergeInto(s.output.Path, s.temp)
+}
+
+func countFiles(entries []layer.Entry) int {
+	n := 0
+	for _, e := range entries {
+		if e.Kind == layer.File || e.Kind == layer.HardLink || e.Kind == layer.Link {
+			n++
+		}
+	}
+	return n
 }
 
 // checkMerge refuses files that would take the place of a directory with other
@@ -147,8 +157,8 @@ func mergeInto(dir, from string) error {
 }
 
 // writeTree writes entries below dir, which exists: directories, files and links,
-// with their permissions, and owned by the caller. Set-id bits, devices and whiteouts
-// mean nothing there.
+// with their permissions, and owned by the caller. Set-id bits, devices, pipes and
+// whiteouts mean nothing there.
 func writeTree(ctx context.Context, dir string, entries []layer.Entry) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -168,7 +178,11 @@ func writeTree(ctx context.Context, dir string, entries []layer.Entry) error {
 		}
 	}
 	for _, e := range slices.Backward(dirs) { // a directory may be read-only
-		if err := root.Chmod(filepath.FromSlash(e.Name), fs.FileMode(e.Mode&0o777)); err != nil {
+		mode := fs.FileMode(e.Mode & 0o777)
+		if e.Mode&0o1000 != 0 {
+			mode |= fs.ModeSticky
+		}
+		if err := root.Chmod(filepath.FromSlash(e.Name), mode); err != nil {
 			return fmt.Errorf("writing %s: %w", e.Name, err)
 		}
 	}

@@ -74,6 +74,9 @@ func (m *mounter) release() {
 }
 
 func (m *mounter) add(ctx context.Context, mount plan.RunMount) error {
+	if err := checkMountPoint(mount.Target); err != nil {
+		return err
+	}
 	switch mount.Type {
 	case plan.RunMountBind:
 		return m.bind(ctx, mount)
@@ -88,6 +91,17 @@ func (m *mounter) add(ctx context.Context, mount plan.RunMount) error {
 		return nil
 	}
 	return fmt.Errorf("unknown type %q", mount.Type)
+}
+
+// checkMountPoint refuses places that the sandbox has of its own.
+func checkMountPoint(target string) error {
+	for _, own := range []string{"/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hosts"} {
+		inside := strings.HasPrefix(target, own+"/") && !strings.HasPrefix(target, "/dev/shm")
+		if target == own || inside {
+			return fmt.Errorf("target %s: the sandbox has its own %s", target, own)
+		}
+	}
+	return nil
 }
 
 // inline shows the here-documents of a RUN, which may be executed.

@@ -15,6 +15,8 @@ import (
 	"github.com/decant-build/decant/assemble/internal/cache"
 	"github.com/decant-build/decant/assemble/internal/image"
 	"github.com/decant-build/decant/assemble/internal/layer"
+	"github.com/decant-build/decant/assemble/internal/plan"
+	"github.com/decant-build/decant/assemble/internal/site"
 )
 
 // shortestSecret is the length from which a secret's value is looked for: a shorter
@@ -114,6 +116,33 @@ func (x *executor) storeKey(key string) string {
 		return cache.Key("leaked/1", x.nonce, key)
 	}
 	return key
+}
+
+// tellSecrets warns of files of the user's that look like secrets. They are what the
+// Dockerfile says, so that they are no error.
+func (b *build) tellSecrets(st *step, changes []layer.Entry) error {
+	if copied, ok := st.exec.(plan.CopyExec); !ok || copied.From.Kind != plan.SourceContext {
+		return nil
+	}
+	dir := ""
+	for _, e := range changes {
+		if e.Source != "" {
+			dir = e.Base
+			break
+		}
+	}
+	var found *site.SecretError
+	err := site.CheckNames(layer.Tree{Dir: dir, Entries: changes}, "", nil)
+	if !errors.As(err, &found) {
+		return err
+	}
+	var names []string
+	for _, f := range found.Findings {
+		names = append(names, f.String())
+	}
+	st.stage.tell(fmt.Sprintf("%s: this will be in the image: %s; leave it out with .dockerignore, or copy less",
+		st.where(), strings.Join(names, ", ")))
+	return nil
 }
 
 // findSecret reads a file once, in pieces that overlap by the longest value.
