@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ var flakes = []flake{
 	{name: "the layer is cut and there are no ranges", options: registrytest.Options{NoRange: true},
 		fault: registrytest.Fault{Method: "GET", Path: "LAYER", Cut: 100_000}},
 	{name: "a proxy has a page of its own", fault: registrytest.Fault{Method: "GET", Path: "LAYER", Status: http.StatusBadGateway, Body: "<html>"}},
-	{name: "the connection breaks", fault: registrytest.Fault{Method: "GET", Path: "/base/", Reset: true}},
+	{name: "the connection breaks", fault: registrytest.Fault{Method: "GET", Path: "/base/manifests/", Reset: true}},
 	{name: "tokens end early", options: registrytest.Options{Token: true, TokenUses: 3}},
 	{name: "too many requests to push", fault: wait("POST", "/web/")},
 	{name: "an upload is cut", fault: registrytest.Fault{Method: "PATCH|PUT", Path: "/web/blobs/", Cut: 50}},
@@ -55,7 +56,7 @@ const flakyDockerfile = "FROM HOST/base AS a\nCOPY --chown=web f /link/f\nRUN cp
 func TestRegistriesMayFlake(t *testing.T) {
 	base := flakyBase(t)
 	u := user{bin: buildDecant(t)}
-	clean, n := base.build(t, u, flake{})
+	clean, undisturbed := base.build(t, u, flake{})
 	for _, f := range flakes {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,16 +64,41 @@ func TestRegistriesMayFlake(t *testing.T) {
 			if got != clean {
 				t.Errorf("%s, want %s", got, clean)
 			}
-			if requests <= n {
-				t.Errorf("%d requests, as if nothing had failed", requests)
+			if n := base.hits(t, f, requests); n <= base.hits(t, f, undisturbed) {
+				t.Errorf("%d requests, as if nothing had failed", n)
 			}
 		})
 	}
 }
 
-// build makes a registry and builds in it. It returns the digest of the image, and how
-// many requests it took.
-func (b *flakyImage) build(t *testing.T, u user, f flake) (digest string, requests int) {
+// hits counts the requests that the fault is about; of tokens, those for them.
+func (b *flakyImage) hits(t *testing.T, f flake, requests []registrytest.Request) (n int) {
+	t.Helper()
+	method, path := regexp.MustCompile(f.fault.Method), regexp.MustCompile(b.path(t, f.fault.Path))
+	if f.options.Token {
+		path = regexp.MustCompile("^/token")
+	}
+	for _, q := range requests {
+		if method.MatchString(q.Method) && path.MatchString(q.Path) {
+			n++
+		}
+	}
+	return n
+}
+
+// path is a fault's, with the digest in it.
+func (b *flakyImage) path(t *testing.T, path string) string {
+	t.Helper()
+	digest, err := b.layer.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(path, "LAYER", digest.String())
+}
+
+// build makes a registry and builds in it. It returns the digest of the image, and what
+// was asked for.
+func (b *flakyImage) build(t *testing.T, u user, f flake) (digest string, requests []registrytest.Request) {
 	t.Helper()
 	r := b.serve(t, f)
 	u.home = t.TempDir()
@@ -86,7 +112,7 @@ func (b *flakyImage) build(t *testing.T, u user, f flake) (digest string, reques
 		}
 	}
 	_, digest, _ = strings.Cut(got.stdout, "@")
-	return digest, len(r.Requests())
+	return digest, r.Requests()
 }
 
 func (b *flakyImage) buildAt(t *testing.T, u user, r *registrytest.Registry) outcome {
@@ -117,6 +143,19 @@ func TestWrongBytesAreNotBuiltOn(t *testing.T) {
 		}
 	}
 	t.Error("the registry is well again, and the build fails all the same")
+}
+
+// TestPushIsCheckedBeforeARunExecutes builds for a registry that wants a password which
+// nobody has.
+func TestPushIsCheckedBeforeARunExecutes(t *testing.T) {
+	r := flakyBase(t).serve(t, flake{})
+	private := registrytest.New(t, registrytest.Options{User: "u", Password: "p"})
+	u := user{bin: buildDecant(t), home: t.TempDir()}
+	u.write(t, "ctx/Dockerfile", "FROM "+r.Host+"/base\nRUN echo run-all\n")
+	got := (&hubWorld{host: r.Host}).build(t, u, nil, "ctx", "-t", private.Host+"/web:1")
+	if got.code != 1 || got.stdout != "" || executedIn(got) != "" || !strings.Contains(got.stderr, "401") {
+		t.Errorf("exit code %d, %q\n%s", got.code, got.stdout, got.stderr)
+	}
 }
 
 // flakyImage is a base of one layer, large enough to be cut.
@@ -185,10 +224,6 @@ const flakyUsers = "root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/srv:/bin/s
 func (b *flakyImage) serve(t *testing.T, f flake) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, f.options)
-	digest, err := b.layer.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
 	compressed, err := b.layer.Compressed()
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +245,7 @@ func (b *flakyImage) serve(t *testing.T, f flake) *registrytest.Registry {
 	r.PutBlob("base", config)
 	r.PutManifest("base", "latest", "application/vnd.docker.distribution.manifest.v2+json", manifest)
 	if f.fault.Path != "" {
-		f.fault.Path = strings.ReplaceAll(f.fault.Path, "LAYER", digest.String())
+		f.fault.Path = b.path(t, f.fault.Path)
 		for method := range strings.SplitSeq(f.fault.Method, "|") {
 			f.fault.Method = method
 			r.Fail(f.fault)
