@@ -104,12 +104,6 @@ func (st *step) execute(ctx context.Context, e plan.RunExec, key string, store *
 	if err != nil {
 		return nil, st.fault(err)
 	}
-	select {
-	case s.turns <- struct{}{}:
-		defer func() { <-s.turns }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 	box, err := sandbox.Open(ctx, st.boxConfig(lower, store))
 	if err != nil {
 		return nil, err
@@ -121,31 +115,41 @@ func (st *step) execute(ctx context.Context, e plan.RunExec, key string, store *
 		return nil, err
 	}
 	what.UID, what.GID = int(uid), int(gid)
+	// Not before: what the mounts show may be a stage that waits for its turn, too.
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if err := st.report(ctx, e, box, what); err != nil {
 		return nil, err
 	}
-	if box.OwnersLost() && s.isEmitted() {
-		return nil, st.fault(&OwnersLostError{})
-	}
-	upper, err := box.TakeChanges()
-	if err != nil {
-		return nil, st.fault(err)
-	}
-	if err := st.checkLeak(ctx, upper); err != nil {
-		return nil, st.fault(err)
-	}
-	made, err := store.Adopt(ctx, s.storeKey(key), upper, rootfs.AdoptOptions{
+	made, err := st.takeOver(ctx, box, store, key, rootfs.AdoptOptions{
 		UID: uid, GID: gid,
 		Lower: func(name string) (layer.Entry, bool) {
 			node, err := before.Lstat(name)
 			return node.Entry, err == nil && node.Entry.Name == name
 		},
-		Recorded: recordedOwners(box),
 	})
-	if err != nil {
-		return nil, st.fault(err)
+	return made, st.fault(err)
+}
+
+// takeOver keeps what the command wrote.
+func (st *step) takeOver(ctx context.Context, box *sandbox.Sandbox, store *rootfs.Store, key string,
+	o rootfs.AdoptOptions) (*rootfs.Step, error) {
+	if box.OwnersLost() && st.stage.isEmitted() {
+		return nil, &OwnersLostError{}
 	}
-	return made, nil
+	upper, err := box.TakeChanges()
+	if err != nil {
+		return nil, err
+	}
+	if err := st.checkLeak(ctx, upper); err != nil {
+		return nil, err
+	}
+	o.Recorded = recordedOwners(box)
+	return store.Adopt(ctx, st.stage.storeKey(key), upper, o)
 }
 
 // boxConfig is the sandbox of one RUN.

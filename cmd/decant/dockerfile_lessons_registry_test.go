@@ -56,7 +56,7 @@ const flakyDockerfile = "FROM HOST/base AS a\nCOPY --chown=web f /link/f\nRUN cp
 func TestRegistriesMayFlake(t *testing.T) {
 	base := flakyBase(t)
 	u := user{bin: buildDecant(t)}
-	clean, undisturbed := base.build(t, u, flake{})
+	clean, _ := base.build(t, u, flake{})
 	for _, f := range flakes {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +64,7 @@ func TestRegistriesMayFlake(t *testing.T) {
 			if got != clean {
 				t.Errorf("%s, want %s", got, clean)
 			}
-			if n := base.hits(t, f, requests); n <= base.hits(t, f, undisturbed) {
+			if n := base.hits(t, f, requests); n < 2 {
 				t.Errorf("%d requests, as if nothing had failed", n)
 			}
 		})

@@ -67,6 +67,9 @@ var runCases = []runCase{
 		dockerfile: "FROM nginx AS a\nRUN --mount=type=cache,id=meet,target=/c touch /c/a; until [ -e /c/b ]; do sleep 0.1; done; echo a > /x\n" +
 			"FROM nginx AS b\nRUN --mount=type=cache,id=meet,target=/c touch /c/b; until [ -e /c/a ]; do sleep 0.1; done; echo b > /x\n" +
 			"FROM nginx\nCOPY --from=a /x /a\nCOPY --from=b /x /b\n", layer: map[string]string{"b": "0644 0:0 b\n"}},
+	{name: "takes turns with the stage that it shows", args: []string{"-j", "1", "--timeout", "1m"},
+		dockerfile: "FROM nginx AS a\nRUN sleep 0.3; echo made > /f\nFROM nginx AS b\nRUN sleep 0.1; echo b > /f\nFROM nginx\n" +
+			"RUN --mount=from=a,target=/a --mount=from=b,target=/b cat /a/f /b/f > /x\n", layer: map[string]string{"x": "0644 0:0 made\nb\n"}},
 	{name: "leaves a daemon", dockerfile: "FROM nginx\nRUN echo ok > /x; (sleep 54323 &)\n", layer: map[string]string{"x": "0644 0:0 ok\n"}},
 	{name: "sees no variable of the caller", env: []string{"HOST_SECRET=x"}, layer: map[string]string{"x": "0644 0:0 ok\n"},
 		dockerfile: "FROM nginx\nRUN env | grep -q HOST_SECRET && exit 9; echo ok > /x\n"},
