@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 
 	"github.com/decant-build/decant/assemble/internal/cache"
 	"github.com/decant-build/decant/assemble/internal/filetree"
@@ -178,7 +179,8 @@ func (st *step) copyKey(ctx context.Context, e plan.CopyExec) ([]string, error) 
 	}
 	// As into nothing: what the destination has is in the key before. The names that
 	// --chown looks up are too.
-	e.Chown = ""
+	// A directory keeps the sources' names in the key.
+	e.Chown, e.Dest = "", strings.TrimSuffix(e.Dest, "/")+"/"
 	entries, err := st.copyInto(ctx, filetree.New(), e)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/decant-build/decant/assemble/internal/cache"
 	"github.com/decant-build/decant/assemble/internal/filetree"
 	"github.com/decant-build/decant/assemble/internal/layer"
 )
@@ -31,14 +32,15 @@ const maxDownload = 10 << 30
 func (x *executor) download(ctx context.Context, from, checksum string) (download, error) {
 	x.downloads.Lock()
 	defer x.downloads.Unlock()
-	if d, ok := x.fetched[from]; ok {
+	id := cache.Key(from, checksum)
+	if d, ok := x.fetched[id]; ok {
 		return d, nil
 	}
 	d, err := x.get(ctx, from, checksum)
 	if err != nil {
 		return d, fmt.Errorf("ADD %s: %w", from, err)
 	}
-	x.fetched[from] = d
+	x.fetched[id] = d
 	return d, nil
 }
 

@@ -19,6 +19,8 @@ import (
 type keptRun struct {
 	mu   sync.Mutex
 	step *rootfs.Step // nil before
+	// executed is set if this build did it, rather than an earlier one.
+	executed bool
 }
 
 func (x *executor) runOf(key string) *keptRun {
@@ -57,7 +59,7 @@ func (st *step) isKept(ctx context.Context) bool {
 	k := x.runOf(key)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return x.findRun(k, key, store)
+	return x.findRun(k, key, store) && !k.executed
 }
 
 // run executes a RUN, or finds what it changed in an earlier build or in this one's
@@ -81,6 +83,7 @@ func (st *step) run(ctx context.Context, e plan.RunExec) ([]layer.Entry, error) 
 		if k.step, err = st.execute(ctx, e, key, store); err != nil {
 			return nil, err
 		}
+		k.executed = true
 		x.atEnd(k.step.Close)
 		st.keepRenewal()
 	}
@@ -103,6 +106,12 @@ func (st *step) execute(ctx context.Context, e plan.RunExec, key string, store *
 	uid, gid, home, err := st.user(lower, e.User)
 	if err != nil {
 		return nil, st.fault(err)
+	}
+	// Before any lock of a cache mount is held, which a stage may want too.
+	for _, from := range st.needs() {
+		if _, err := from.files(ctx); err != nil {
+			return nil, err
+		}
 	}
 	box, err := sandbox.Open(ctx, st.boxConfig(lower, store))
 	if err != nil {

@@ -103,7 +103,8 @@ func (st *step) checkLeak(ctx context.Context, dir string) error {
 			return fs.SkipAll
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return nil // what its own mode hides from this user, who is to read the layer
+			x.leaked.Store(true) // nobody can tell: nothing is kept
+			return nil
 		}
 		return err
 	})

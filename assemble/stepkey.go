@@ -13,7 +13,7 @@ import (
 // time, place or name of a stage. All keys are known before anything executes.
 
 // keySchema changes when what a step does changes for the same input.
-const keySchema = "step/1"
+const keySchema = "step/2"
 
 // key is that of the stage's files after its last step.
 func (s *stage) key(ctx context.Context) (string, error) {
